@@ -1,0 +1,87 @@
+#pragma once
+// What the roles of one worker stand on. Everything here is called on the worker's own thread, and calls back on it.
+#include "base/clock.hpp"
+#include "base/key_ring.hpp"
+#include "base/rng.hpp"
+#include "base/scheduler.hpp"
+#include "dht/ring/ring.hpp"
+#include "dht/store/store.hpp"
+#include "dht/view/view.hpp"
+#include "roles/core/settings.hpp"
+#include "sip/flow.hpp"
+#include "sip/message/message.hpp"
+#include "sip/resolve/dns.hpp"
+#include "sip/transaction/layer.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace skald::roles {
+
+// The cluster as of one instant: immutable, swapped whole on every change of the view, the keys or the settings.
+struct cluster_facts {
+  dht::view_ptr view;
+  dht::ring_ptr registrars;               // serving ring of the `registrar` role: owner and copies of a subscriber
+  std::shared_ptr<const key_ring> keys;
+  std::shared_ptr<const settings> config; // cluster settings, defaults filled in
+  bool serving = false;                   // this node is active (or draining) and not isolated
+  bool names_in_dns = false;              // our own host names were seen in DNS: they may stand in Record-Route
+};
+using facts_ptr = std::shared_ptr<const cluster_facts>;
+
+class cluster_port {
+public:
+  virtual ~cluster_port() = default;
+  virtual facts_ptr facts() const = 0; // one atomic load
+  virtual dht::store_api& store() = 0;
+};
+
+// What the transport knows of a live flow.
+struct flow_facts {
+  std::string sni;        // TLS: the server name the peer asked for
+  node_id peer{};         // links: the node at the other end
+};
+
+// Opens flows and hands things to other workers. Sending is sip::message_sender's.
+class flow_port {
+public:
+  virtual ~flow_port() = default;
+  // Reuses an open flow to that very target or opens one; nullopt: could not (refused, no route, TLS not verified, 4 s).
+  // `done` may be called before open() returns.
+  virtual void open(const sip::target& to, std::move_only_function<void(std::optional<sip::flow>)> done) = 0;
+  virtual void open_link(const node_id& to, std::move_only_function<void(std::optional<sip::flow>)> done) = 0;
+  virtual std::optional<flow_facts> facts(const sip::flow& f) const = 0; // nullopt: gone, or another worker's
+  // The address of ours to write into Via for messages on this flow (--advertise already applied).
+  virtual endpoint advertised(const sip::flow& f) const = 0;
+  // Runs `what` on that worker, soon.
+  virtual void run_on(std::uint16_t worker, std::move_only_function<void()> what) = 0;
+  virtual std::uint16_t worker_count() const = 0;
+  // The flow to a UA that a token of ours describes, if it can be used from this node: UDP always, a stream if the
+  // connection is open (on whichever worker).
+  virtual bool alive(const sip::flow& f) const = 0;
+};
+
+struct worker_env {
+  std::uint16_t worker = 0;
+  const skald::clock& clock;
+  skald::scheduler& timers;
+  skald::rng& random;
+  cluster_port& cluster;
+  flow_port& flows;
+  sip::message_sender& sender;
+  sip::transaction_layer* transactions; // set right after construction (the layer needs its user first)
+  sip::dns_port& dns;
+};
+
+// The seam between `term` and the registrar: a REGISTER at its owner, authenticated or not yet. The topmost Path value
+// is ours (the edge's token) and tells transport, addresses and edge. `reply` is called once, maybe later.
+class registrar_port {
+public:
+  virtual ~registrar_port() = default;
+  virtual void handle(sip::message request, std::move_only_function<void(sip::message response)> reply) = 0;
+};
+
+} // namespace skald::roles
