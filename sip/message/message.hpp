@@ -1,12 +1,12 @@
 #pragma once
 // A SIP message as views over the bytes it came in. Parsing makes one pass over the header lines and keeps (id, name,
 // value) views; a header's inside is parsed when asked for, every accessor returning `result`. Edits put their bytes
-// into an arena that copies of the message share, so copying a message copies views only (a fork copies no text).
+// into an arena whose chunks copies of the message share, so copying a message copies views only (a fork copies no text).
 // A value: no locks; a copy may go to another thread, the same object may not.
 #include "base/errors.hpp"
+#include "sip/message/arena.hpp"
 #include "sip/message/header_id.hpp"
 
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,7 +30,11 @@ public:
   // A whole message. On a datagram Content-Length may be absent (the rest is body), surplus bytes are cut off, too few
   // are errc::incomplete (sip.md §7). Leading CRLFs are skipped. Only the start line and the header lines' outer form
   // are judged here; what a request must have is `validate`'s (sip/message/validate.hpp).
+  // Another version than SIP/2.0 parses; version_ok() is false then, and the answer is 505 (RFC 3261 §21.5.6).
   static result<message> parse(std::string bytes);
+  // Like parse(), but header lines that are no header lines are left out and a body that ends too early is kept as it
+  // is; flaws_found() tells. It is what `validate` needs to have a 400 made out of a half-broken request.
+  static result<message> parse_lenient(std::string bytes);
 
   static message request(std::string_view method_name, std::string_view request_uri);
   static message response(int status, std::string_view reason);
@@ -42,6 +46,9 @@ public:
   int status() const { return status_; }                 // 0 for a request
   std::string_view reason() const { return reason_; }
   std::string_view body() const { return body_; }
+
+  bool version_ok() const { return version_ok_; }
+  bool flaws_found() const { return flawed_; }           // something was wrong that parse() refuses or mends silently
 
   std::span<const header_field> fields() const { return fields_; }
   // The whole value of the first line of that header.
@@ -82,14 +89,20 @@ public:
   std::string serialize() const;
 
 private:
-  struct arena; // owns bytes that never move; append-only, shared by copies
-  std::string_view keep(std::string_view text);
+  static result<message> parse_as(std::string bytes, bool lenient);
+  bool parse_start_line(std::string_view line);
+  bool take_body(std::string_view rest); // false: fewer bytes than Content-Length says
+  void add_line(std::string_view name, std::string_view value);
+  std::string_view keep(std::string_view text) { return arena_.keep(text); }
+  void fields_changed(header h);
 
-  std::shared_ptr<arena> arena_;
+  text_arena arena_;
   std::vector<header_field> fields_;
   std::string_view uri_, method_name_, reason_, body_;
   method method_ = method::other;
   int status_ = 0;
+  bool version_ok_ = true;
+  bool flawed_ = false;
 };
 
 } // namespace skald::sip
