@@ -1,1 +1,3 @@
-int main() { return 0; }
+#include "node/cli.hpp"
+
+int main(int argc, char** argv) { return skald::node::run_cli(argc, argv); }
