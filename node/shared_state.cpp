@@ -1,0 +1,113 @@
+#include "node/shared_state.hpp"
+
+#include "base/encoding.hpp"
+#include "base/log.hpp"
+#include "dht/ring/ring.hpp"
+
+#include <fmt/format.h>
+
+namespace skald::node {
+namespace {
+
+// Record value of a key: 8 bytes of its making time in ms, then the secret. The item is its id in decimal.
+std::string encode_key(const cluster_key& k) {
+  std::string out;
+  put_be<std::uint64_t>(out, static_cast<std::uint64_t>(k.made));
+  return out + k.secret;
+}
+
+std::optional<cluster_key> decode_key(const dht::record& r) {
+  if (r.value.size() != 40) return std::nullopt;
+  cluster_key k;
+  k.id = static_cast<std::uint32_t>(std::strtoul(r.item.c_str(), nullptr, 10));
+  k.made = static_cast<unix_ms>(get_be<std::uint64_t>(r.value));
+  k.secret = r.value.substr(8);
+  if (k.id == 0) return std::nullopt;
+  return k;
+}
+
+bool same_ids(const key_ring& a, const key_ring& b) {
+  if (a.keys().size() != b.keys().size()) return false;
+  for (std::size_t i = 0; i < a.keys().size(); ++i)
+    if (a.keys()[i].id != b.keys()[i].id) return false;
+  return true;
+}
+
+} // namespace
+
+ring_key settings_key() { return dht::key_of_name("settings"); }
+ring_key keys_key() { return dht::key_of_name("keys"); }
+
+shared_state::shared_state(const clock& clk, scheduler& timers, rng& random, dht::store_api& store, std::string domain,
+                           std::move_only_function<void()> changed)
+    : clock_(clk), timers_(timers), random_(random), store_(store), domain_(std::move(domain)),
+      changed_(std::move(changed)),
+      config_(std::make_shared<roles::settings>(roles::read_settings(domain_, {}))) {}
+
+void shared_state::start() { tick(); }
+
+void shared_state::tick() {
+  poll();
+  timers_.at(clock_.now() + shared_poll_period, [this] { tick(); });
+}
+
+void shared_state::poll() {
+  const std::weak_ptr<int> alive = alive_;
+  store_.fetch(dht::table::keys, keys_key(), [this, alive](dht::fetch_result r) {
+    if (!alive.expired()) take_keys(r);
+  });
+  store_.fetch(dht::table::settings, settings_key(), [this, alive](dht::fetch_result r) {
+    if (!alive.expired()) take_settings(r);
+  });
+}
+
+void shared_state::take_keys(const dht::fetch_result& r) {
+  std::vector<cluster_key> found;
+  for (const dht::record& rec : r.records)
+    if (auto k = decode_key(rec)) found.push_back(std::move(*k));
+  if (r.firm || !found.empty()) keys_loaded_ = true;
+  // Never fewer than before: an answer in doubt must not make us forget a key. What is past checking goes.
+  key_ring merged = keys_->merged_with(key_ring(std::move(found)));
+  std::vector<cluster_key> kept;
+  for (const cluster_key& k : merged.keys())
+    if (k.made + key_life_checking.count() > store_.cluster_time() || &k == &merged.keys().back()) kept.push_back(k);
+  if (kept.size() > cluster_keys_max) kept.erase(kept.begin(), kept.end() - cluster_keys_max);
+  key_ring fresh(std::move(kept));
+  if (!same_ids(*keys_, fresh)) {
+    keys_ = std::make_shared<key_ring>(std::move(fresh));
+    changed_();
+  }
+  if (duty_ && r.firm) make_key_if_due();
+}
+
+void shared_state::make_key_if_due() {
+  const unix_ms now = store_.cluster_time();
+  const bool due = keys_->keys().empty() || keys_->keys().back().made + key_life_signing.count() <= now;
+  if (!due || making_) return;
+  making_ = true;
+  cluster_key k{static_cast<std::uint32_t>(1 + random_.below(0xfffffffe)), now, random_.bytes(32)};
+  const std::weak_ptr<int> alive = alive_;
+  store_.put(dht::table::keys, keys_key(), {{std::to_string(k.id), encode_key(k), now + key_life_checking.count(), false}},
+             [this, alive](dht::write_result w) {
+               if (alive.expired()) return;
+               making_ = false;
+               if (w.outcome) {
+                 log::info("keys", "made a new cluster key");
+                 poll();
+               }
+             });
+}
+
+void shared_state::take_settings(const dht::fetch_result& r) {
+  if (!r.firm && r.records.empty()) return; // in doubt: keep what we have
+  std::map<std::string, std::string> found;
+  for (const dht::record& rec : r.records) found[rec.item] = rec.value;
+  const bool first = !settings_loaded_;
+  settings_loaded_ = true;
+  if (!first && found == stored_) return;
+  stored_ = std::move(found);
+  config_ = std::make_shared<roles::settings>(roles::read_settings(domain_, stored_));
+  changed_();
+}
+
+} // namespace skald::node
