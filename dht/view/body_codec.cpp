@@ -1,0 +1,98 @@
+#include "dht/view/body_codec.hpp"
+
+#include <algorithm>
+
+namespace skald::dht {
+namespace {
+
+void put_addresses(pack::writer& w, const std::vector<ip_address>& addresses) {
+  w.array(addresses.size());
+  for (const ip_address& a : addresses)
+    w.bin({reinterpret_cast<const char*>(a.bytes.data()), a.is_v4() ? std::size_t{4} : std::size_t{16}});
+}
+
+std::vector<ip_address> get_addresses(pack::reader& r) {
+  std::vector<ip_address> out;
+  const std::size_t n = r.array();
+  if (n > body_addresses_max) r.fail();
+  for (std::size_t i = 0; i < n && r.ok(); ++i) {
+    const std::string_view raw = r.bin();
+    if (raw.size() != 4 && raw.size() != 16) return r.fail(), out;
+    ip_address a;
+    a.family = raw.size() == 4 ? ip_family::v4 : ip_family::v6;
+    std::ranges::copy(raw, reinterpret_cast<char*>(a.bytes.data()));
+    out.push_back(a);
+  }
+  return out;
+}
+
+std::string get_text(pack::reader& r) {
+  const std::string_view t = r.bin();
+  if (t.size() > body_text_max) r.fail();
+  return r.ok() ? std::string(t) : std::string();
+}
+
+} // namespace
+
+std::string encode_body(const member_body& b) {
+  std::string out;
+  pack::writer w(out);
+  w.array(14);
+  w.uint(b.version);
+  w.str(b.name);
+  put_addresses(w, b.addresses);
+  for (const std::uint16_t port : {b.overlay_port, b.link_port, b.sip_port, b.sips_port, b.dns_port}) w.uint(port);
+  w.str(b.zone);
+  w.uint(b.capacity);
+  w.uint(b.roles.bits);
+  w.uint(b.wire_lowest);
+  w.uint(b.wire_highest);
+  w.str(b.software);
+  return out;
+}
+
+result<member_body> decode_body(std::string_view bytes) {
+  if (bytes.size() > body_bytes_max) return std::unexpected(errc::too_large);
+  pack::reader r(bytes);
+  member_body b;
+  {
+    pack::fields f(r);
+    if (f.more()) b.version = r.uint();
+    if (f.more()) b.name = get_text(r);
+    if (f.more()) b.addresses = get_addresses(r);
+    for (std::uint16_t* port : {&b.overlay_port, &b.link_port, &b.sip_port, &b.sips_port, &b.dns_port})
+      if (f.more()) *port = r.number<std::uint16_t>();
+    if (f.more()) b.zone = get_text(r);
+    if (f.more()) b.capacity = r.number<std::uint32_t>(65535);
+    if (f.more()) b.roles.bits = r.number<std::uint16_t>();
+    if (f.more()) b.wire_lowest = r.number<std::uint32_t>();
+    if (f.more()) b.wire_highest = r.number<std::uint32_t>();
+    if (f.more()) b.software = get_text(r);
+  }
+  if (!r.ok() || b.name.empty() || b.capacity == 0) return std::unexpected(errc::malformed);
+  return b;
+}
+
+void put_fact(pack::writer& w, const fact& f) {
+  w.array(5);
+  w.bin(f.id.view());
+  w.uint(f.self.life);
+  w.uint(f.self.incarnation);
+  w.uint(static_cast<std::uint8_t>(f.state));
+  w.uint(f.version);
+}
+
+fact get_fact(pack::reader& r) {
+  fact out;
+  pack::fields f(r);
+  const auto id = node_id::from_bytes(f.more() ? r.bin() : std::string_view{});
+  if (!id) return r.fail(), out;
+  out.id = *id;
+  if (f.more()) out.self.life = r.uint();
+  if (f.more()) out.self.incarnation = r.number<std::uint32_t>();
+  if (f.more()) out.state = static_cast<member_state>(r.number<std::uint8_t>(static_cast<std::uint8_t>(member_state::left)));
+  if (f.more()) out.version = r.uint();
+  return out;
+}
+
+} // namespace skald::dht
