@@ -5,6 +5,7 @@
 #include "base/scheduler.hpp"
 #include "sip/flow.hpp"
 #include "sip/message/message.hpp"
+#include "sip/transaction/timers.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -16,13 +17,6 @@ namespace skald::sip {
 enum class server_id : std::uint64_t { none = 0 };
 enum class client_id : std::uint64_t { none = 0 };
 
-// RFC 3261 §17.1.1.1, RFC 6026: a value, so that tests and links may have others.
-struct timer_values {
-  duration t1 = milliseconds(500);
-  duration t2 = seconds(4);
-  duration t4 = seconds(5);
-};
-
 // Port: puts bytes on a flow. Called on the worker's thread; must not call back into the layer.
 class message_sender {
 public:
@@ -30,11 +24,6 @@ public:
   // False: the flow is gone. A stream's bytes are taken whole and queued within limits. A flow of another worker is
   // served through that worker's queue (true means only: handed over).
   virtual bool send(const flow& where, std::string_view bytes) = 0;
-};
-
-enum class client_failure : std::uint8_t {
-  timed_out, // timer B or F
-  flow_gone, // the transport could not send, or broke while we waited (RFC 3261 §17.1.4)
 };
 
 // Port: the proxy and registrar core. Called on the worker's thread; may call any method of the layer.
