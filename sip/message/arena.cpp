@@ -26,6 +26,18 @@ std::string& text_arena::adopt(std::string bytes) {
   return push(std::move(bytes)); // the room of an older chunk of ours stays usable: the chain keeps it alive
 }
 
+void text_arena::share(const text_arena& other) {
+  if (!other.head_ || other.head_ == head_) return;
+  if (!head_) {
+    head_ = other.head_;
+    return;
+  }
+  auto link = std::make_shared<chunk>();
+  link->previous = std::move(head_);
+  link->shared = other.head_;
+  head_ = std::move(link);
+}
+
 std::string_view text_arena::keep(std::string_view text) {
   if (text.empty()) return {};
   if (text.size() > room_) {

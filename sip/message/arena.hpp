@@ -28,9 +28,13 @@ public:
   // A copy of `text` that lives as long as this arena or any copy of it made later.
   std::string_view keep(std::string_view text);
 
+  // From now on the bytes of `other` live as long as this one, too.
+  void share(const text_arena& other);
+
 private:
   struct chunk {
     std::shared_ptr<chunk> previous;
+    std::shared_ptr<chunk> shared; // another arena's chain
     std::string bytes;
   };
   std::string& push(std::string bytes);

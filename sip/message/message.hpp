@@ -84,6 +84,15 @@ public:
   void set_values(header h, std::span<const std::string_view> values); // one line each; empty: removes
   void set_body(std::string_view content_type, std::string_view body);
 
+  // Appends those lines of `other` for which `wanted(const header_field&)` says so, sharing their bytes.
+  template <class Wanted>
+  void share_fields(const message& other, Wanted&& wanted) {
+    arena_.share(other.arena_);
+    for (const header_field& f : other.fields_)
+      if (wanted(f)) fields_.push_back(f);
+    fields_changed(header::cseq);
+  }
+
   // Content-Length is always written by these, whatever the fields say.
   void serialize_to(std::string& out) const;
   std::string serialize() const;
