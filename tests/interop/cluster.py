@@ -1,0 +1,149 @@
+"""A cluster of real skald processes: on loopback addresses, or one on each host of a Lab."""
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+
+from lab import Lab, Process, wait_for  # noqa: F401  (Lab: for callers)
+
+root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+skald = os.path.join(os.environ.get("SKALD_BUILD", os.path.join(root, "build")), "node", "skald")
+
+
+class CommandFailed(Exception):
+    def __init__(self, argv, done):
+        super().__init__(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()} {done.stdout.strip()}")
+        self.code, self.stderr = done.returncode, done.stderr
+
+
+class Node:
+    """One `skald run`. `host`: a lab host, or None for loopback."""
+
+    def __init__(self, cluster, name, address, host=None, args=()):
+        self.cluster, self.name, self.address, self.host = cluster, name, address, host
+        self.args = list(args)
+        self.state = os.path.join(cluster.dir, "state-" + name)
+        self.control = os.path.join(self.state, "control.sock")
+        self.log = os.path.join(cluster.dir, name + ".log")
+        self.process = None
+
+    def start(self, *more):
+        argv = [skald, "run", os.path.join(self.cluster.dir, self.name + ".pem"), "--state", self.state,
+                "--address", self.address] + self.args + list(more)
+        if self.host:
+            self.process = self.host.start(argv, log=self.name + ".log")
+            self.log = self.process.log
+        else:
+            with open(self.log, "ab") as out:
+                popen = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            self.process = Process(popen, self.log)
+        return self
+
+    def cli(self, *argv, stdin=None, check=True, timeout=60):
+        """The command's JSON (or None). It talks to the control socket, so it needs no namespace."""
+        line = [skald] + list(argv) + ["--json", "--control", self.control]
+        done = subprocess.run(line, input=stdin, capture_output=True, text=True, timeout=timeout)
+        if check and done.returncode != 0:
+            raise CommandFailed(line, done)
+        return json.loads(done.stdout) if done.returncode == 0 and done.stdout.strip() else None
+
+    def text(self, *argv):
+        return subprocess.run([skald] + list(argv) + ["--control", self.control], capture_output=True, text=True,
+                              timeout=60).stdout
+
+    def members(self):
+        try:
+            return self.cli("members")
+        except (CommandFailed, json.JSONDecodeError):
+            return []
+
+    def active(self):
+        return sorted(m["name"] for m in self.members() if m["state"] == "active")
+
+    def metric(self, name):
+        """Sum over all label sets of one metric."""
+        total = 0.0
+        for line in self.text("metrics").split("\n"):
+            if line.startswith(name) and (line[len(name):len(name) + 1] in (" ", "{")):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
+    def kill(self):
+        self.process.kill()
+
+    def stop(self):
+        return self.process.stop()
+
+
+class Cluster:
+    def __init__(self, domain="skald.test", dir=None):
+        self.domain = domain
+        self.dir = dir or tempfile.mkdtemp(prefix="skald-cluster-")
+        os.chmod(self.dir, 0o700)
+        self.nodes = []
+        self.run_cli("cluster", "init", domain, "--dir", self.dir)
+
+    def run_cli(self, *argv, stdin=None):
+        line = [skald] + list(argv)
+        done = subprocess.run(line, input=stdin, capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            raise CommandFailed(line, done)
+        return done.stdout
+
+    def node(self, name, address, host=None, args=(), seeds=(), roles=()):
+        issue = ["cert", "issue", name, "--dir", self.dir]
+        for s in seeds:
+            issue += ["--seed", s]
+        for r in roles:
+            issue += ["--role", r]
+        self.run_cli(*issue)
+        n = Node(self, name, address, host, args)
+        self.nodes.append(n)
+        return n
+
+    def wait_active(self, names=None, seconds=15):
+        """Every running node sees exactly these nodes active."""
+        running = [n for n in self.nodes if n.process and n.process.alive()]
+        wanted = sorted(names or [n.name for n in running])
+        wait_for(f"all views show {wanted} active", seconds, lambda: all(n.active() == wanted for n in running), 0.1)
+
+    def add_user(self, user, password="secret"):
+        aor = user if "@" in user else f"{user}@{self.domain}"
+        self.nodes[0].cli("user", "add", aor, "--password-stdin", stdin=password + "\n")
+
+    def close(self, keep=False):
+        for n in self.nodes:
+            if n.process:
+                n.process.kill()
+        if not keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            for n in self.nodes:
+                if n.process and os.path.exists(n.log):
+                    print(f"---- {n.name}:")
+                    with open(n.log, errors="replace") as f:
+                        print("".join(f.readlines()[-25:]))
+        self.close()
+
+
+def three_on_loopback(domain="skald.test", base=11, workers=1, args=(), names=("a", "b", "c")):
+    """Three nodes on 127.0.0.base and up, joined and active. The first is the founder."""
+    c = Cluster(domain)
+    try:
+        seed = f"127.0.0.{base}:4260"
+        for i, name in enumerate(names):
+            c.node(name, f"127.0.0.{base + i}", seeds=[] if i == 0 else [seed],
+                   args=["--workers", str(workers), "--dns-port", "5353"] + list(args))
+        for n in c.nodes:
+            n.start()
+        c.wait_active()
+    except Exception:
+        c.__exit__(Exception)
+        raise
+    return c

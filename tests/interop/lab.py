@@ -1,0 +1,146 @@
+"""Hosts on one machine: network namespaces on one bridge, and the processes that run in them.
+
+    with Lab() as lab:
+        a = lab.host("a")                 # 10.77.0.1, its own namespace
+        a.run(["ip", "addr"])
+        p = a.start(["server"], log="server.log")
+
+Everything it made is gone when the block ends: processes by their pid, namespaces by their name.
+"""
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+
+class Timeout(Exception):
+    pass
+
+
+def wait_for(what, seconds, condition, period=0.05):
+    """The first true value of `condition()`; Timeout after `seconds`. `what` is said then."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Timeout(f"after {seconds} s: {what}")
+        time.sleep(period)
+
+
+class Process:
+    def __init__(self, popen, log):
+        self.popen, self.log = popen, log
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def text(self):
+        with open(self.log, errors="replace") as f:
+            return f.read()
+
+    def kill(self):
+        if self.alive():
+            self.popen.kill()
+        self.popen.wait()
+
+    def stop(self, seconds=5):
+        if self.alive():
+            self.popen.send_signal(signal.SIGTERM)
+            try:
+                self.popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+        return self.popen.wait()
+
+
+class Host:
+    def __init__(self, lab, name, number):
+        self.lab, self.name, self.number = lab, name, number
+        self.ns = f"{lab.prefix}{name}"
+        self.ip = f"{lab.network}.{number}"
+        self.dir = os.path.join(lab.dir, name)
+        os.makedirs(self.dir, mode=0o700, exist_ok=True)
+
+    def command(self, argv):
+        # A mount namespace of its own gives the host its own /etc/resolv.conf.
+        return ["ip", "netns", "exec", self.ns] + argv
+
+    def run(self, argv, check=True, timeout=60, **kw):
+        return subprocess.run(self.command(argv), check=check, capture_output=True, text=True, timeout=timeout, **kw)
+
+    def start(self, argv, log=None, **kw):
+        path = os.path.join(self.dir, log or os.path.basename(argv[0]) + ".log")
+        with open(path, "ab") as out:
+            popen = subprocess.Popen(self.command(argv), stdout=out, stderr=subprocess.STDOUT,
+                                     stdin=subprocess.DEVNULL, cwd=kw.pop("cwd", self.dir), **kw)
+        process = Process(popen, path)
+        self.lab.processes.append(process)
+        return process
+
+
+class Lab:
+    def __init__(self, network="10.77.0", keep=False):
+        self.prefix = f"sk{os.getpid() % 100000}-"
+        self.network, self.keep = network, keep
+        self.dir = tempfile.mkdtemp(prefix="skald-lab-")
+        os.chmod(self.dir, 0o700)
+        self.hosts, self.processes, self.spaces = {}, [], []
+
+    def __enter__(self):
+        try:
+            self._space("hub")
+            self._ip(["-n", self.prefix + "hub", "link", "add", "br", "type", "bridge"])
+            self._ip(["-n", self.prefix + "hub", "link", "set", "br", "up"])
+        except Exception:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _ip(self, argv):
+        subprocess.run(["ip"] + argv, check=True, capture_output=True)
+
+    def _space(self, name):
+        self._ip(["netns", "add", self.prefix + name])
+        self.spaces.append(self.prefix + name)
+        self._ip(["-n", self.prefix + name, "link", "set", "lo", "up"])
+
+    def host(self, name, number=None, resolver=None):
+        """A host with one address; `resolver`: IP of the DNS server in its resolv.conf (port 53)."""
+        h = Host(self, name, number or len(self.hosts) + 1)
+        self._space(name)
+        inside, hub = f"v{name}", self.prefix + "hub"
+        self._ip(["link", "add", inside, "netns", h.ns, "type", "veth", "peer", "name", f"p{name}", "netns", hub])
+        self._ip(["-n", hub, "link", "set", f"p{name}", "master", "br", "up"])
+        self._ip(["-n", h.ns, "addr", "add", f"{h.ip}/24", "dev", inside])
+        self._ip(["-n", h.ns, "link", "set", inside, "up"])
+        self._ip(["-n", h.ns, "route", "add", "default", "via", f"{self.network}.254", "dev", inside])
+        etc = f"/etc/netns/{h.ns}"
+        os.makedirs(etc, exist_ok=True)
+        with open(f"{etc}/resolv.conf", "w") as f:
+            f.write(f"nameserver {resolver or h.ip}\noptions timeout:1 attempts:2\n")
+        self.hosts[name] = h
+        return h
+
+    def close(self):
+        for p in reversed(self.processes):
+            try:
+                p.kill()
+            except ProcessLookupError:
+                pass
+        for ns in self.spaces:
+            subprocess.run(["ip", "netns", "del", ns], capture_output=True)
+            shutil.rmtree(f"/etc/netns/{ns}", ignore_errors=True)
+        self.spaces = []
+        if not self.keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
