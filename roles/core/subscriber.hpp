@@ -1,0 +1,72 @@
+#pragma once
+// A subscriber as kept in table::subscribers under key_of_aor(AoR), item "". The password is never kept: only digest
+// hashes H(username:realm:password), which are secrets too and never go to a log, an error or JSON.
+#include "base/clock.hpp"
+#include "base/errors.hpp"
+#include "dht/store/store.hpp"
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace skald::roles {
+
+enum class digest_hash : std::uint8_t { md5, sha256 };
+inline constexpr std::array all_digest_hashes{digest_hash::md5, digest_hash::sha256};
+std::string_view name_of(digest_hash h);                          // "MD5", "SHA-256" as in algorithm=
+std::optional<digest_hash> digest_hash_from(std::string_view name); // case-insensitive
+std::string hash_of(digest_hash h, std::string_view data);        // raw bytes
+constexpr std::size_t size_of(digest_hash h) { return h == digest_hash::md5 ? 16 : 32; }
+
+inline constexpr std::size_t aliases_max = 64;
+inline constexpr std::size_t password_bytes_max = 256;
+
+struct subscriber {
+  // Raw hashes, empty where unknown. Phones send `user` or `user@realm` as username (sip.md §3): the second can only be
+  // made where we had the password.
+  struct hashes {
+    std::string of_user, of_user_at_realm;
+    bool operator==(const hashes&) const = default;
+  };
+
+  std::string aor;                   // canonical
+  hashes md5, sha256;
+  bool present_any = false;          // a trunk: From may be anybody
+  std::vector<std::string> aliases;  // further AoRs that this one may present and is reached by; canonical
+  std::string alias_of;              // not empty: a signpost under an alias's key; nothing else of it counts
+  unix_ms created = 0;
+
+  bool operator==(const subscriber&) const = default;
+  const hashes& of(digest_hash h) const { return h == digest_hash::md5 ? md5 : sha256; }
+  bool has(digest_hash h) const { return !of(h).of_user.empty(); }
+  bool owns(std::string_view other_aor) const; // its own or an alias
+};
+
+std::string encode(const subscriber& s); // msgpack, positional
+result<subscriber> decode_subscriber(std::string_view bytes);
+
+// ---- making them; `aor` is canonical. All pure, any thread.
+subscriber make_subscriber(std::string_view aor, std::string_view password, unix_ms now);
+// From hashes of `user` in hex, as other servers keep them; one of the two may be empty.
+outcome<subscriber> make_subscriber_from_ha1(std::string_view aor, std::string_view md5_hex,
+                                             std::string_view sha256_hex, unix_ms now);
+// New hashes, all else stays (`skald user passwd`).
+void set_password(subscriber& s, std::string_view password);
+
+// "alice", "alice@example.com", "sip:alice@example.com" as a person writes it → the canonical AoR.
+outcome<std::string> read_aor(std::string_view text, std::string_view default_domain);
+std::string_view user_of(std::string_view aor);   // between "sip:" and the last '@'
+std::string_view domain_of(std::string_view aor);
+outcome<void> check_password(std::string_view password);
+
+// ---- what the control room hands to store_api::put() for table::subscribers under key_of_aor(s.aor).
+dht::change put_subscriber(const subscriber& s);
+dht::change delete_subscriber();
+// The record among those of its key; nullopt: none, or unreadable.
+std::optional<subscriber> subscriber_in(std::span<const dht::record> records);
+
+} // namespace skald::roles
