@@ -5,17 +5,27 @@
 #include "sip/message/lex.hpp"
 
 #include <algorithm>
+#include <string>
 
 namespace skald::sip {
 
 namespace {
 
+bool is_ipv6_reference(std::string_view host) {
+  if (host.size() < 3 || host.back() != ']') return false;
+  // No zone ids: inet_pton refuses them, and an address of someone else's link means nothing here.
+  if (ip_address::parse(host)) return true;
+  // RFC 5118 §4.10: RFC 3261's own grammar makes a third colon before an embedded IPv4 address; taken, as a name that
+  // resolves to nothing.
+  const std::size_t colons = host.find(":::");
+  if (colons == std::string_view::npos || host.find('.') == std::string_view::npos) return false;
+  if (host.find(':', colons + 3) != std::string_view::npos) return false;
+  return ip_address::parse(std::string(host).erase(colons, 1)).has_value();
+}
+
 bool is_host(std::string_view host) {
   if (host.empty()) return false;
-  if (host.front() == '[') {
-    // No zone ids: inet_pton refuses them, and an address of someone else's link means nothing here.
-    return host.size() > 2 && host.back() == ']' && ip_address::parse(host).has_value();
-  }
+  if (host.front() == '[') return is_ipv6_reference(host);
   // '_' is no host name character, but service names and Windows machines bring it.
   return std::ranges::all_of(host, [](char c) { return lex::is_alpha(c) || lex::is_digit(c) || c == '-' || c == '.' || c == '_'; });
 }

@@ -51,10 +51,8 @@ std::optional<std::string_view> unfold(line_reader& lines, std::string_view line
   return std::string_view(start, static_cast<std::size_t>(out - start));
 }
 
-// A CR within a line may be a line end to the next hop, a NUL its end: neither is passed on.
-bool is_clean(std::string_view line) {
-  return std::memchr(line.data(), '\r', line.size()) == nullptr && std::memchr(line.data(), '\0', line.size()) == nullptr;
-}
+// A CR within a line may be a line end to the next hop: not passed on. Any other byte may be quoted (§25.1 quoted-pair).
+bool is_clean(std::string_view line) { return std::memchr(line.data(), '\r', line.size()) == nullptr; }
 
 bool is_status_line(std::string_view line) { return line.size() > 4 && equal_nocase(line.substr(0, 4), "SIP/"); }
 
@@ -78,7 +76,6 @@ std::string_view skip_blank(std::string_view bytes) { // §7.5: CRLFs before the
 
 bool message::parse_start_line(std::string_view line) {
   const std::string_view trimmed = lex::trim_right(line);
-  flawed_ = flawed_ || trimmed.size() != line.size();
   const std::size_t first = trimmed.find(' ');
   if (first == std::string_view::npos || !is_clean(trimmed)) return false;
   if (is_status_line(trimmed)) { // Status-Line: the reason phrase and its space may be missing
@@ -91,6 +88,7 @@ bool message::parse_start_line(std::string_view line) {
     reason_ = lex::trim(rest.substr(code.size()));
     return true;
   }
+  flawed_ = trimmed.size() != line.size(); // RFC 4475 §3.1.2.10; after a status it is an empty reason phrase
   const std::size_t last = trimmed.rfind(' ');
   const std::string_view name = trimmed.substr(0, first), version = trimmed.substr(last + 1);
   if (last == first || !lex::is_token(name) || !is_version(version)) return false;

@@ -40,7 +40,8 @@ result<via> parse_via(std::string_view value) {
   via out;
   out.transport = take_token(rest);
   if (protocol.empty() || version.empty() || out.transport.empty()) return std::unexpected(errc::malformed);
-  if (!equal_nocase(protocol, "SIP") || version != "2.0") return std::unexpected(errc::unsupported);
+  // Any version: whether we speak it is said by the start line, and a 505 has to find its way back too.
+  if (!equal_nocase(protocol, "SIP")) return std::unexpected(errc::unsupported);
   if (rest.empty() || !lex::is_space(rest.front())) return std::unexpected(errc::malformed);
 
   const std::size_t semicolon = rest.find(';');
