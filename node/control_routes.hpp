@@ -1,0 +1,81 @@
+#pragma once
+// What the control API answers. Requests come on HTTP threads; each is run on the cluster thread and the HTTP thread
+// waits for the answer, at most control_wait.
+#include "base/clock.hpp"
+#include "dht/store/replicated.hpp"
+#include "node/cluster_query.hpp"
+#include "node/control_server.hpp"
+#include "node/loop.hpp"
+#include "node/shared_state.hpp"
+#include "roles/core/ports.hpp"
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace skald::node {
+
+inline constexpr auto control_wait = std::chrono::seconds(120); // an import of a large chunk takes its time
+
+// Called on the cluster thread.
+struct control_services {
+  loop* events = nullptr;
+  const skald::clock* time = nullptr;
+  std::function<roles::facts_ptr()> facts;
+  dht::store* store = nullptr;
+  shared_state* shared = nullptr;
+  cluster_query* query = nullptr;
+  std::function<nlohmann::json()> status;                 // further lines of `skald status`
+  std::function<nlohmann::json(bool setup)> dns;          // `skald dns`
+  std::function<nlohmann::json()> local_tls;              // one row of `skald tls status`
+  std::function<outcome<void>(const std::string& cert, const std::string& key, const std::string& domain)> check_tls;
+  std::function<void(std::move_only_function<void()>)> leave; // calls back when the others know
+  dht::role_set built, permitted, claimed;
+};
+
+class control_routes {
+public:
+  using respond = std::move_only_function<void(control_reply)>;
+  explicit control_routes(control_services s) : services_(std::move(s)) {}
+
+  control_reply handle(const control_request& r);          // any thread; blocks
+  // cluster_query's local answerer; cluster thread.
+  nlohmann::json answer_page(const std::string& what, const std::string& arg, const std::string& cursor) const;
+
+private:
+  void dispatch(const control_request& r, respond done);
+  void members(const control_request&, respond done);
+  void owner(const control_request&, respond done);
+  void registrations(const control_request&, respond done);
+  void calls(const control_request&, respond done);
+  void roles(const control_request&, respond done);
+  void status(const control_request&, respond done);
+  void dns(const control_request&, respond done);
+  void set_dns(const control_request&, respond done);
+  void leave(const control_request&, respond done);
+  void settings(const control_request&, respond done);
+  void set_setting(const control_request&, respond done);
+  void tls(const control_request&, respond done);
+  void set_tls(const control_request&, respond done);
+  // control_users.cpp
+  void list_users(const control_request&, respond done);
+  void add_user(const control_request&, respond done);
+  void change_password(const control_request&, respond done);
+  void delete_user(const control_request&, respond done);
+  void import_users(const control_request&, respond done);
+
+  void ask_all(const std::string& what, const std::string& sort_key, respond done);
+  void put_settings(std::vector<dht::change> changes, nlohmann::json answer, respond done);
+  outcome<std::string> aor_of(const std::string& text) const;
+  unix_ms now() const;
+
+  control_services services_;
+};
+
+control_reply reply_json(const nlohmann::json& j, int status = 200);
+control_reply reply_failure(const failure& f, int status);
+control_reply reply_write(const dht::write_result& w, const nlohmann::json& answer); // 200, or why not
+std::string metrics_text(); // Prometheus exposition format
+
+} // namespace skald::node

@@ -1,0 +1,140 @@
+#include "node/control_routes.hpp"
+#include "roles/core/import_csv.hpp"
+#include "roles/core/subscriber.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace skald::node {
+
+using nlohmann::json;
+
+namespace {
+
+struct credentials {
+  std::string aor, password;
+};
+
+outcome<credentials> read_credentials(const control_request& r) {
+  const json body = json::parse(r.body, nullptr, false);
+  const auto text = [&](const char* key) { return body.is_object() && body.contains(key) && body[key].is_string() ? body[key].get<std::string>() : std::string{}; };
+  credentials out{text("aor"), text("password")};
+  if (const auto good = roles::check_password(out.password); !good) return std::unexpected(good.error());
+  return out;
+}
+
+failure not_served(const std::string& aor) {
+  return {fmt::format("{} is not in a domain of this cluster", aor), "see: skald set domains"};
+}
+
+} // namespace
+
+void control_routes::list_users(const control_request&, respond done) { ask_all("users", "aor", std::move(done)); }
+
+// Add and passwd: one reads what is there first, so that neither does the other's work by mistake.
+void control_routes::add_user(const control_request& r, respond done) {
+  const auto given = read_credentials(r);
+  if (!given) return done(reply_failure(given.error(), 400));
+  const auto aor = aor_of(given->aor);
+  if (!aor) return done(reply_failure(aor.error(), 400));
+  if (!services_.facts()->config->serves(roles::domain_of(*aor))) return done(reply_failure(not_served(*aor), 400));
+  const ring_key key = dht::key_of_aor(*aor);
+  services_.store->fetch(dht::table::subscribers, key, [this, key, aor = *aor, password = given->password, done = std::move(done)](dht::fetch_result f) mutable {
+    if (roles::subscriber_in(f.records)) return done(reply_failure({fmt::format("{} exists already", aor), "change it with: skald user passwd " + aor}, 409));
+    if (!f.firm) return done(reply_failure({"no node that must know could be asked", "see: skald members"}, 503));
+    services_.store->put(dht::table::subscribers, key, {roles::put_subscriber(roles::make_subscriber(aor, password, now()))},
+                         [aor, done = std::move(done)](dht::write_result w) mutable { done(reply_write(w, {{"added", aor}})); });
+  });
+}
+
+void control_routes::change_password(const control_request& r, respond done) {
+  const auto given = read_credentials(r);
+  if (!given) return done(reply_failure(given.error(), 400));
+  const auto aor = aor_of(given->aor);
+  if (!aor) return done(reply_failure(aor.error(), 400));
+  const ring_key key = dht::key_of_aor(*aor);
+  services_.store->fetch(dht::table::subscribers, key, [this, key, aor = *aor, password = given->password, done = std::move(done)](dht::fetch_result f) mutable {
+    auto found = roles::subscriber_in(f.records);
+    if (!found) return done(reply_failure({fmt::format("there is no {}", aor), "see: skald user list"}, 404));
+    roles::set_password(*found, password);
+    services_.store->put(dht::table::subscribers, key, {roles::put_subscriber(*found)},
+                         [aor, done = std::move(done)](dht::write_result w) mutable { done(reply_write(w, {{"changed", aor}})); });
+  });
+}
+
+void control_routes::delete_user(const control_request& r, respond done) {
+  const auto aor = aor_of(r.arg("aor"));
+  if (!aor) return done(reply_failure(aor.error(), 400));
+  const ring_key key = dht::key_of_aor(*aor);
+  services_.store->fetch(dht::table::subscribers, key, [this, key, aor = *aor, done = std::move(done)](dht::fetch_result f) mutable {
+    if (!roles::subscriber_in(f.records)) return done(reply_failure({fmt::format("there is no {}", aor), "see: skald user list"}, f.firm ? 404 : 503));
+    services_.store->put(dht::table::subscribers, key, {roles::delete_subscriber()}, [this, key, aor, done = std::move(done)](dht::write_result w) mutable {
+      if (!w.outcome) return done(reply_write(w, {}));
+      // Its bindings go with it: a deleted subscriber must not ring.
+      services_.store->fetch(dht::table::bindings, key, [this, key, aor, done = std::move(done)](dht::fetch_result b) mutable {
+        std::vector<dht::change> gone;
+        for (const dht::record& rec : b.records) gone.push_back({rec.item, {}, 0, true});
+        services_.store->put(dht::table::bindings, key, std::move(gone), [aor, done = std::move(done)](dht::write_result x) mutable { done(reply_write(x, {{"deleted", aor}})); });
+      });
+    });
+  });
+}
+
+// One chunk of whole lines. Rows are written side by side, at most import_window under way, and the answer names each
+// row that was refused: nothing is lost silently.
+namespace {
+
+constexpr std::size_t import_window = 512;
+
+struct import_job : std::enable_shared_from_this<import_job> {
+  dht::store* store = nullptr;
+  std::vector<roles::import_row> rows;
+  std::size_t next = 0, under_way = 0;
+  std::uint64_t imported = 0;
+  json bad = json::array();
+  control_routes::respond done;
+  bool pumping = false; // put() may answer at once: then the loop below goes on, not a deeper one
+
+  void pump() {
+    if (pumping) return;
+    pumping = true;
+    while (next < rows.size() && under_way < import_window) {
+      const roles::import_row& row = rows[next++];
+      ++under_way;
+      store->put(dht::table::subscribers, dht::key_of_aor(row.who.aor), {roles::put_subscriber(row.who)},
+                 [self = shared_from_this(), line = row.line](dht::write_result w) {
+                   --self->under_way;
+                   if (w.outcome) ++self->imported;
+                   else self->bad.push_back({{"line", line}, {"error", "not stored: no acknowledgement from enough nodes; import the row again"}});
+                   self->pump();
+                 });
+    }
+    pumping = false;
+    if (next == rows.size() && under_way == 0 && done) {
+      auto tell = std::move(done);
+      done = nullptr;
+      tell(reply_json({{"imported", imported}, {"bad", bad}}));
+    }
+  }
+};
+
+} // namespace
+
+void control_routes::import_users(const control_request& r, respond done) {
+  const auto config = services_.facts()->config;
+  const std::size_t first_line = std::max<std::size_t>(2, std::strtoull(r.arg("line").c_str(), nullptr, 10));
+  roles::csv_import reader(config->default_domain, [config](std::string_view d) { return config->serves(d); }, now());
+  auto job = std::make_shared<import_job>();
+  job->store = services_.store;
+  job->done = std::move(done);
+  roles::import_result parsed = roles::import_csv(r.body, reader);
+  // Line 1 of each chunk is the header that the sender repeats: the file's own numbers are what a person needs.
+  const auto in_file = [&](std::size_t line) { return line <= 1 ? std::size_t{1} : line - 2 + first_line; };
+  for (const roles::import_error& e : parsed.errors) job->bad.push_back({{"line", in_file(e.line)}, {"error", e.what}});
+  for (roles::import_row& row : parsed.rows) row.line = in_file(row.line);
+  job->rows = std::move(parsed.rows);
+  if (reader.hopeless()) return job->done(reply_failure({"the header line is not understood", "it must be aor,password or aor,ha1-md5[,ha1-sha256]"}, 400));
+  job->pump();
+}
+
+} // namespace skald::node
