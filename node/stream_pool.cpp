@@ -1,0 +1,210 @@
+#include "node/stream_pool.hpp"
+
+#include "base/log.hpp"
+#include "base/metrics.hpp"
+#include "node/sip_stream.hpp"
+#include "node/tcp_acceptor.hpp"
+
+#include <fmt/format.h>
+
+#include <unordered_map>
+
+namespace skald::node {
+namespace {
+
+metrics::counter too_many("skald_streams_refused_total", "Streams refused: the worker has too many.");
+metrics::gauge open_streams("skald_streams", "Open TCP and TLS connections and SIP links.");
+constexpr duration sweep_interval = seconds(15);
+
+ip_address source_for(const std::vector<ip_address>& sources, ip_family family) {
+  for (const ip_address& a : sources)
+    if (a.family == family) return a;
+  return ip_address{family, {}};
+}
+
+std::string target_key(const sip::target& to) {
+  return fmt::format("{} {} {}", sip::param_name(to.transport), to.remote.text(), to.tls_name);
+}
+
+} // namespace
+
+// Connections are named by serial everywhere; one that ended is destroyed at the end of the turn, never in a call of its
+// own.
+struct stream_pool::impl final : sip_stream_user, turn_hook {
+  impl(loop& on, std::uint16_t w, const stream_setup& s, flow_registry& l, stream_pool_user& u)
+      : events(on), worker(w), setup(s), live(l), user(u) {}
+
+  loop& events;
+  std::uint16_t worker;
+  const stream_setup& setup;
+  flow_registry& live;
+  stream_pool_user& user;
+  std::vector<ip_address> sources;
+  std::vector<std::unique_ptr<tcp_acceptor>> acceptors;
+  std::unordered_map<std::uint32_t, std::unique_ptr<sip_stream>> streams;
+  std::unordered_map<node_id, std::uint32_t> links;       // outbound ones
+  std::unordered_map<std::string, std::uint32_t> targets; // outbound TCP and TLS, by target_key()
+  std::vector<std::unique_ptr<sip_stream>> ended;
+  timer_id sweep_timer = timer_id::none;
+
+  sip_stream* get(const sip::flow& f) const {
+    const auto it = streams.find(f.serial);
+    if (it == streams.end() || it->second->facts().flow.transport != f.transport) return nullptr;
+    return it->second->facts().flow.remote == f.remote ? it->second.get() : nullptr;
+  }
+  sip_stream& make(sip::transport t) {
+    const sip::flow f{.transport = t, .worker = worker, .serial = live.new_serial(), .local = {}, .remote = {}};
+    open_streams.add(1);
+    return *(streams[f.serial] = std::make_unique<sip_stream>(events, f, *this));
+  }
+
+  void accepted(owned_fd fd, sip::transport t);
+  void dial(sip_stream& s, const endpoint& remote, std::unique_ptr<tls_engine> tls, keep_alive k);
+  void sweep();
+
+  // sip_stream_user
+  void on_sip_open(sip_stream& s) override;
+  void on_sip_message(sip_stream& s, std::string bytes) override { user.on_stream_message(std::move(bytes), s.facts()); }
+  void on_sip_closed(sip_stream& s, bool was_open, std::string_view why) override;
+  void on_turn_end() override { ended.clear(); }
+};
+
+void stream_pool::impl::accepted(owned_fd fd, sip::transport t) {
+  if (streams.size() >= streams_per_worker_max) return too_many.add();
+  std::unique_ptr<tls_engine> tls;
+  if (t == sip::transport::tls) {
+    const auto credentials = setup.phones.get();
+    if (!credentials) return;
+    tls = std::make_unique<tls_engine>(credentials, tls_options{.end = tls_end::server, .alpn = {"sip/2"}});
+  }
+  sip_stream& s = make(t);
+  s.attach(std::make_unique<tcp_stream>(events, tcp_stream::parts{std::move(fd), std::move(tls)}, s.events()));
+}
+
+void stream_pool::impl::dial(sip_stream& s, const endpoint& remote, std::unique_ptr<tls_engine> tls, keep_alive k) {
+  s.attach(tcp_stream::connect(events, remote, source_for(sources, remote.ip.family), std::move(tls), s.events(), k));
+}
+
+void stream_pool::impl::on_sip_open(sip_stream& s) {
+  if (s.facts().flow.transport == sip::transport::link && s.facts().peer.is_zero()) {
+    const auto peer = setup.verify_peer ? setup.verify_peer(s.tls()->peer_chain()) : std::unexpected(link_refusal::other);
+    const auto why = !peer ? std::optional(peer.error())
+                           : peer->id != s.called() ? std::optional(link_refusal::wrong_node) : std::nullopt;
+    if (why) {
+      note_refused_link(*why, s.facts().flow.remote, "");
+      return s.give_up(to_string(*why));
+    }
+    s.set_peer(peer->id);
+  }
+  live.add(s.facts().flow);
+}
+
+void stream_pool::impl::on_sip_closed(sip_stream& s, bool was_open, std::string_view why) {
+  const sip::arrival facts = s.facts();
+  const auto it = streams.find(facts.flow.serial);
+  if (it == streams.end()) return;
+  ended.push_back(std::move(it->second));
+  streams.erase(it);
+  open_streams.add(-1);
+  events.defer(*this);
+  if (const auto l = links.find(s.called()); l != links.end() && l->second == facts.flow.serial) links.erase(l);
+  if (const auto t = targets.find(s.target_key()); t != targets.end() && t->second == facts.flow.serial) targets.erase(t);
+  if (facts.flow.transport == sip::transport::link && !was_open)
+    log::debug("link", fmt::format("link to {} not opened: {}", facts.flow.remote.text(), why));
+  if (!was_open) return;
+  live.remove(facts.flow);
+  user.on_stream_gone(facts.flow);
+}
+
+void stream_pool::impl::sweep() {
+  std::vector<sip_stream*> idle;
+  for (auto& [serial, s] : streams)
+    if (s->idle(events.now(), stream_first_message_time, stream_idle_time)) idle.push_back(s.get());
+  for (sip_stream* s : idle) s->give_up("idle");
+  sweep_timer = events.timers().at(events.now() + sweep_interval, [this] { sweep(); });
+}
+
+stream_pool::stream_pool(loop& on, std::uint16_t worker, const stream_setup& setup, flow_registry& live, stream_pool_user& user)
+    : impl_(std::make_unique<impl>(on, worker, setup, live, user)) {}
+
+stream_pool::~stream_pool() {
+  close_all();
+  impl_->events.undefer(*impl_);
+}
+
+outcome<endpoint> stream_pool::listen(const endpoint& local, sip::transport t) {
+  auto acceptor = tcp_acceptor::open(impl_->events, local, true, [p = impl_.get(), t](owned_fd fd) { p->accepted(std::move(fd), t); });
+  if (!acceptor) return std::unexpected(acceptor.error());
+  impl_->acceptors.push_back(std::move(*acceptor));
+  return impl_->acceptors.back()->local();
+}
+
+void stream_pool::start() {
+  for (auto& a : impl_->acceptors) a->start();
+  impl_->sweep();
+}
+
+void stream_pool::set_sources(std::vector<ip_address> addresses) { impl_->sources = std::move(addresses); }
+
+bool stream_pool::send(const sip::flow& where, std::string_view bytes) {
+  sip_stream* s = impl_->get(where);
+  return s != nullptr && s->send(bytes);
+}
+
+bool stream_pool::has(const sip::flow& f) const { return impl_->get(f) != nullptr; }
+
+const sip::arrival* stream_pool::find(const sip::flow& f) const {
+  const sip_stream* s = impl_->get(f);
+  return s != nullptr ? &s->facts() : nullptr;
+}
+
+void stream_pool::open(const sip::target& to, opened done) {
+  const std::string key = target_key(to);
+  if (const auto it = impl_->targets.find(key); it != impl_->targets.end())
+    return impl_->streams.at(it->second)->when_open(std::move(done));
+  std::unique_ptr<tls_engine> tls;
+  if (to.transport == sip::transport::tls) {
+    const auto credentials = impl_->setup.outbound.get();
+    if (!credentials) return done(std::nullopt);
+    tls = std::make_unique<tls_engine>(credentials, tls_options{.name = to.tls_name.empty() ? to.remote.ip.text() : to.tls_name});
+  }
+  sip_stream& s = impl_->make(to.transport);
+  s.set_target_key(key);
+  impl_->targets[key] = s.facts().flow.serial;
+  s.when_open(std::move(done));
+  impl_->dial(s, to.remote, std::move(tls), {});
+}
+
+void stream_pool::open_link(const node_id& to, opened done) {
+  if (const auto it = impl_->links.find(to); it != impl_->links.end())
+    return impl_->streams.at(it->second)->when_open(std::move(done));
+  const auto where = impl_->setup.where_is ? impl_->setup.where_is(to) : std::nullopt;
+  const auto credentials = impl_->setup.links.get();
+  if (!where || !credentials) return done(std::nullopt);
+  auto tls = std::make_unique<tls_engine>(credentials, tls_options{.use = tls_use::link, .alpn = {std::string(alpn_sip)}});
+  sip_stream& s = impl_->make(sip::transport::link);
+  s.set_called(to);
+  impl_->links[to] = s.facts().flow.serial;
+  s.when_open(std::move(done));
+  impl_->dial(s, *where, std::move(tls), link_keep_alive);
+}
+
+void stream_pool::adopt(accepted_link link) {
+  sip_stream& s = impl_->make(sip::transport::link);
+  s.set_peer(link.peer);
+  s.attach(std::make_unique<tcp_stream>(impl_->events, std::move(link.parts), s.events(), link_keep_alive));
+}
+
+void stream_pool::close_all() {
+  impl_->events.timers().cancel(impl_->sweep_timer);
+  impl_->acceptors.clear();
+  for (auto& [serial, s] : impl_->streams) impl_->live.remove(s->facts().flow);
+  open_streams.add(-static_cast<std::int64_t>(impl_->streams.size()));
+  impl_->streams.clear();
+  impl_->links.clear();
+  impl_->targets.clear();
+}
+
+std::size_t stream_pool::size() const { return impl_->streams.size(); }
+
+} // namespace skald::node

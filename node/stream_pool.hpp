@@ -1,0 +1,72 @@
+#pragma once
+// The TCP and TLS connections and the `sip/2` links of one worker: accepted, opened, found again, closed. The worker's
+// thread only.
+#include "node/flow_registry.hpp"
+#include "node/link_peer.hpp"
+#include "node/loop.hpp"
+#include "node/tls_credentials.hpp"
+#include "sip/flow.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace skald::node {
+
+inline constexpr std::size_t streams_per_worker_max = 60'000; // accepted ones; over it new ones are closed at once
+inline constexpr duration stream_idle_time = std::chrono::hours(2); // over the longest grant (1 h)
+inline constexpr duration stream_first_message_time = seconds(60);  // for a peer that connects and says nothing
+
+// What the pools of a node need from outside; set before start, then only the slots change.
+struct stream_setup {
+  tls_slot phones;      // shown to whoever connects to the SIPS port
+  tls_slot outbound;    // trust for what we connect to over TLS, and our identity there
+  tls_slot links;       // the node's own certificate
+  peer_verifier verify_peer;
+  link_lookup where_is;
+};
+
+// Port: the worker.
+class stream_pool_user {
+public:
+  // One framed SIP message.
+  virtual void on_stream_message(std::string bytes, const sip::arrival& from) = 0;
+  virtual void on_stream_gone(const sip::flow& f) = 0;
+
+protected:
+  ~stream_pool_user() = default;
+};
+
+class stream_pool {
+public:
+  using opened = std::move_only_function<void(std::optional<sip::flow>)>;
+
+  stream_pool(loop& on, std::uint16_t worker, const stream_setup& setup, flow_registry& live, stream_pool_user& user);
+  ~stream_pool();
+
+  // Binds with SO_REUSEPORT; `t` is tcp or tls. Accepting begins with start(). Returns the endpoint with the real port.
+  outcome<endpoint> listen(const endpoint& local, sip::transport t);
+  void start();
+  // Each address of ours, to call from; one of the peer's family is used.
+  void set_sources(std::vector<ip_address> addresses);
+
+  bool send(const sip::flow& where, std::string_view bytes);
+  bool has(const sip::flow& f) const;
+  // The open connection's arrival data: peer and SNI; nullptr: gone. Valid until the next event.
+  const sip::arrival* find(const sip::flow& f) const;
+  // An open (or opening) connection to that very target, else a new one.
+  void open(const sip::target& to, opened done);
+  void open_link(const node_id& to, opened done);
+  void adopt(accepted_link link);
+  void close_all(); // reports nothing
+  std::size_t size() const;
+
+private:
+  struct impl;
+  std::unique_ptr<impl> impl_;
+};
+
+} // namespace skald::node

@@ -1,0 +1,111 @@
+#pragma once
+// A worker (sip.md §5): one thread with its loop, one UDP socket per address, its streams and links. What it receives
+// goes to its `worker_user`; the roles above reach the network by sip::message_sender and roles::flow_port, both here.
+//
+// Life: construct all workers of a group, bind() each, set_user() each, start() each; stop() all, then destroy.
+// Unless said otherwise methods belong to the worker's own thread, or to the starting thread before start().
+#include "base/clock.hpp"
+#include "base/errors.hpp"
+#include "node/flow_registry.hpp"
+#include "node/loop.hpp"
+#include "node/stream_pool.hpp"
+#include "node/udp_socket.hpp"
+#include "node/worker_index.hpp"
+#include "roles/core/ports.hpp"
+#include "sip/flow.hpp"
+#include "sip/message/message.hpp"
+#include "sip/transaction/layer.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+namespace skald::node {
+
+struct worker_config {
+  std::uint16_t index = 0;
+  std::vector<ip_address> addresses;      // of this machine; never the wildcard
+  std::optional<ip_address> advertise{};  // --advertise: what stands in Via instead of an address of that family
+  std::uint16_t sip_port = 5060;          // UDP and TCP
+  std::uint16_t sips_port = 5061;
+  bool sips = true;                       // false: no TLS listener
+};
+
+// Port: what the composition builds over a worker. Called on the worker's thread.
+class worker_user {
+public:
+  // Parsed, and stamped with received and rport (not on links); not yet validated.
+  virtual void on_message(sip::message m, const sip::arrival& from) = 0;
+  // A stream ended; what is sent on it from now on is refused.
+  virtual void on_flow_gone(const sip::flow& f) = 0;
+
+protected:
+  ~worker_user() = default;
+};
+
+class worker;
+
+// What the workers of a node share; outlives them. The vector is filled before the first start(), then left alone.
+struct worker_group {
+  worker_group(const skald::clock& c, std::uint64_t seed) : clock(c), index(seed) {}
+  const skald::clock& clock;
+  worker_index index;
+  flow_registry live;
+  stream_setup streams; // TLS and link credentials, who may link, where nodes are
+  std::vector<worker*> workers;
+};
+
+class worker final : public sip::message_sender, public roles::flow_port, udp_user, stream_pool_user {
+public:
+  worker(worker_config config, worker_group& group); // adds itself to the group; indices are 0, 1, 2 … in that order
+  ~worker();
+
+  // Opens the sockets. The failure names the port, and who has it. A port 0 in the configuration takes a free one, the
+  // same for each later worker of the group only if the caller writes it into their configuration.
+  outcome<void> bind();
+  void set_user(worker_user& user) { user_ = &user; }
+  void start(); // begins to read and starts the thread
+  void stop();  // any other thread; returns when the thread has ended. Harmless twice.
+
+  loop& events() { return loop_; }
+  const worker_config& config() const { return config_; } // after bind() with the real ports
+  // A message that belongs to another worker: its user sees it there as if it had arrived there.
+  void hand_over(std::uint16_t to, sip::message m, const sip::arrival& from);
+  // A verified `sip/2` link that the cluster thread accepted. Any thread.
+  void adopt_link(accepted_link link);
+
+  // sip::message_sender
+  bool send(const sip::flow& where, std::string_view bytes) override;
+
+  // roles::flow_port
+  void open(const sip::target& to, std::move_only_function<void(std::optional<sip::flow>)> done) override;
+  void open_link(const node_id& to, std::move_only_function<void(std::optional<sip::flow>)> done) override;
+  std::optional<roles::flow_facts> facts(const sip::flow& f) const override;
+  endpoint advertised(const sip::flow& f) const override;
+  void run_on(std::uint16_t worker, std::move_only_function<void()> what) override;
+  std::uint16_t worker_count() const override;
+  bool alive(const sip::flow& f) const override;
+
+private:
+  void on_datagram(udp_socket& on, const endpoint& from, std::string_view bytes) override;
+  void on_stream_message(std::string bytes, const sip::arrival& from) override;
+  void on_stream_gone(const sip::flow& f) override;
+  bool send_elsewhere(const sip::flow& where, std::string_view bytes);
+  void dispatch(sip::message m, const sip::arrival& from);
+  udp_socket* socket_for(const sip::flow& f);
+  std::optional<sip::flow> udp_flow_to(const endpoint& remote);
+  outcome<void> bind_address(const ip_address& a);
+
+  worker_config config_;
+  worker_group& group_;
+  worker_user* user_ = nullptr;
+  loop loop_;
+  std::vector<std::unique_ptr<udp_socket>> sockets_; // in the order of config_.addresses
+  stream_pool streams_;
+  std::jthread thread_;
+};
+
+} // namespace skald::node
