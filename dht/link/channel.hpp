@@ -25,8 +25,9 @@ enum class frame_type : std::uint8_t {
   store_records = 35,
   store_put = 36,
   store_put_done = 37,
-  store_copy = 38,      // a full copy to a joiner, one page
-  store_copy_done = 39,
+  store_copy = 38,      // one page of a copy
+  store_copy_done = 39, // the asker has merged it all
+  store_copy_request = 40,
   body_request = 64,
   body_reply = 65,
   control_request = 80, // "what do you hold": the CLI's questions, passed on

@@ -1,0 +1,45 @@
+#pragma once
+// What goes to disk: durable records to the table store, volatile ones to the append log, in batches of one turn of the
+// loop (group commit). The log is rewritten in small steps when it is over twice the live size. Cluster thread.
+#include "base/clock.hpp"
+#include "dht/store/ports.hpp"
+#include "dht/store/tables.hpp"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace skald::dht {
+
+inline constexpr std::uint64_t log_rewrite_bytes_min = 1 << 20; // no rewriting below
+inline constexpr std::size_t log_rewrite_records_step = 512;     // records copied per step
+
+class journal {
+public:
+  // Either may be nullptr (tests; a node that keeps nothing of that kind). They outlive the journal.
+  journal(table_store* durable, log_file* log) : durable_(durable), log_(log) {}
+
+  outcome<void> load(const std::function<void(record&&)>& take); // at start
+
+  void add(const record& r);
+  bool pending() const { return !durable_rows_.empty() || !log_rows_.empty(); }
+  // On disk (durable) or handed to the system (volatile) when it returns. After a failure the rows are kept: try again.
+  outcome<void> commit();
+
+  outcome<void> sync() { return log_ != nullptr ? log_->sync() : outcome<void>{}; } // each second
+  // One step of rewriting, if that is due or under way.
+  outcome<void> rewrite_step(const memory_tables& live);
+
+  std::uint64_t log_bytes() const { return log_ != nullptr ? log_->size() : 0; }
+
+private:
+  outcome<void> copy_some(const memory_tables& live);
+
+  table_store* durable_;
+  log_file* log_;
+  std::vector<record> durable_rows_, log_rows_;
+  bool rewriting_ = false;
+  std::string cursor_;
+};
+
+} // namespace skald::dht

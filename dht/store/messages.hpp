@@ -1,0 +1,138 @@
+#pragma once
+// What stores say to each other over links. Requests carry a number that the answer repeats; numbers of one process
+// are never reused by its next life.
+#include "base/errors.hpp"
+#include "dht/link/channel.hpp"
+#include "dht/link/pack.hpp"
+#include "dht/store/store.hpp"
+#include "dht/view/view.hpp"
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace skald::dht {
+
+// Of one record; longer ones are refused at the owner and on the wire.
+inline constexpr std::size_t record_item_bytes_max = 4 << 10;
+inline constexpr std::size_t record_value_bytes_max = 256 << 10;
+// Of one write or one put: changes of a key.
+inline constexpr std::size_t changes_max = 1024;
+
+void pack_record(packer& out, const record& r);
+record unpack_record(unpacker& parent); // fails the message on an unknown table or a size over the limits
+std::string encode_batch(const std::vector<record>& records); // of the append log
+result<std::vector<record>> decode_batch(std::string_view bytes);
+std::size_t packed_size(const record& r); // at most
+
+// Owner → copy: hold these. Each entry is acknowledged by itself.
+struct store_write {
+  struct entry {
+    std::uint64_t number = 0;
+    std::vector<record> records; // of one key
+    bool operator==(const entry&) const = default;
+  };
+  view_stamp stamp; // of the sender
+  std::vector<entry> entries;
+
+  bool operator==(const store_write&) const = default;
+  // In two steps, so that what goes to several nodes is packed once: an entry, then `count` of them behind a head.
+  static void pack_entry(std::string& out, std::uint64_t number, const std::vector<record>& records);
+  static frame assemble(const view_stamp& stamp, std::size_t count, std::string_view entries);
+  frame encode() const;
+  static result<store_write> decode(const frame& f);
+};
+
+// Copy → owner.
+struct store_ack {
+  enum class status : std::uint8_t {
+    held = 0,
+    not_owner = 1, // in my view the sender does not own the key: nothing was stored
+    refused = 2,   // a version too far ahead of cluster time
+  };
+  view_stamp stamp; // of the copy
+  std::vector<std::pair<std::uint64_t, status>> entries;
+
+  bool operator==(const store_ack&) const = default;
+  frame encode() const;
+  static result<store_ack> decode(const frame& f);
+};
+
+struct store_fetch {
+  std::uint64_t number = 0;
+  dht::table table{};
+  ring_key key;
+
+  bool operator==(const store_fetch&) const = default;
+  frame encode() const;
+  static result<store_fetch> decode(const frame& f);
+};
+
+// All that is held under the key, stubs and tombstones too.
+struct store_records {
+  std::uint64_t number = 0;
+  bool settled = false; // the sender has merged with all others that may hold the key
+  std::vector<record> records;
+
+  bool operator==(const store_records&) const = default;
+  frame encode() const;
+  static result<store_records> decode(const frame& f);
+};
+
+// To the owner: an unconditional write.
+struct store_put {
+  std::uint64_t number = 0;
+  dht::table table{};
+  ring_key key;
+  std::vector<change> changes;
+
+  frame encode() const;
+  static result<store_put> decode(const frame& f);
+};
+
+struct store_put_done {
+  static constexpr std::uint8_t done = 255; // else a write_error
+  std::uint64_t number = 0;
+  std::uint8_t status = done;
+  std::int64_t refusal = 0;
+  std::vector<record> records; // live ones after the write
+
+  bool operator==(const store_put_done&) const = default;
+  frame encode() const;
+  static result<store_put_done> decode(const frame& f);
+};
+
+// "Send me what you hold of these, where it differs": partitions in ascending order with the asker's digests.
+struct store_copy_request {
+  std::uint64_t number = 0;
+  view_stamp stamp;
+  std::vector<std::pair<partition, std::uint64_t>> partitions;
+
+  bool operator==(const store_copy_request&) const = default;
+  frame encode() const;
+  static result<store_copy_request> decode(const frame& f);
+};
+
+// One page of the answer: the first `through` of the partitions asked for are complete with it.
+struct store_copy {
+  std::uint64_t number = 0;
+  std::uint32_t through = 0;
+  std::vector<record> records;
+
+  bool operator==(const store_copy&) const = default;
+  frame encode() const;
+  static result<store_copy> decode(const frame& f);
+};
+
+// Asker → holder: all that was asked for is merged and on disk here.
+struct store_copy_done {
+  std::uint64_t number = 0;
+  view_stamp stamp;
+
+  bool operator==(const store_copy_done&) const = default;
+  frame encode() const;
+  static result<store_copy_done> decode(const frame& f);
+};
+
+} // namespace skald::dht

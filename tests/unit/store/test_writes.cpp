@@ -1,0 +1,246 @@
+#include "tests/unit/store/cluster.hpp"
+
+#include "dht/store/messages.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+using namespace skald;
+using namespace skald::dht;
+using test::cluster;
+
+TEST_CASE("store: a founder alone writes by itself, and reads what it wrote") {
+  cluster c;
+  c.start({""});
+  const auto k = key_of_aor("sip:alice@example.com");
+  CHECK(c.write(0, k, "phone", "here").outcome.has_value());
+  CHECK(c.value(0, k, "phone") == "here");
+  CHECK(c.at(0).answers_for(k));
+}
+
+TEST_CASE("store: an acknowledged write is held by two nodes at that moment") {
+  cluster c;
+  c.start({"", "", ""});
+  for (int i = 0; i < 30; ++i) {
+    const auto k = key_of_aor("sip:u" + std::to_string(i) + "@example.com");
+    const auto owner = c.owner_of(k);
+    REQUIRE(c.write(owner, k, "phone", "v").outcome.has_value());
+    int holders = 0;
+    for (std::size_t n = 0; n < 3; ++n) holders += c.value(n, k, "phone") == "v";
+    CHECK(holders >= 2);
+    c.run(milliseconds(10));
+    for (std::size_t n = 0; n < 3; ++n) CHECK(c.value(n, k, "phone") == "v"); // the third a moment later
+  }
+}
+
+TEST_CASE("store: with only one ack outstanding the answer waits for it, and the third is not waited for") {
+  cluster c;
+  c.start({"", "", ""});
+  const auto k = c.key_owned_by(0);
+  c.cut(0, 2);
+  const auto began = c.time.now();
+  CHECK(c.write(0, k, "phone", "v").outcome.has_value());
+  CHECK(c.time.now() - began < milliseconds(5));
+}
+
+TEST_CASE("store: a write that no copy acknowledges fails after 2 s and the former state returns with a higher version") {
+  cluster c;
+  c.start({"", "", ""});
+  const auto k = c.key_owned_by(0);
+  REQUIRE(c.write(0, k, "phone", "former").outcome.has_value());
+  c.run(milliseconds(50));
+  c.cut(0, 1);
+  c.cut(0, 2);
+  const auto began = c.time.now();
+  const auto r = c.write(0, k, "phone", "lost");
+  REQUIRE_FALSE(r.outcome.has_value());
+  CHECK(r.outcome.error() == write_error::not_acknowledged);
+  CHECK(c.time.now() - began == seconds(2));
+  CHECK(c.value(0, k, "phone") == "former");
+  const auto fresh = c.write(0, k, "new item", "lost");
+  CHECK_FALSE(fresh.outcome.has_value());
+  CHECK_FALSE(c.value(0, k, "new item"));
+
+  c.heal(0, 1);
+  c.heal(0, 2);
+  c.run(seconds(1));
+  for (std::size_t n = 0; n < 3; ++n) {
+    CHECK(c.value(n, k, "phone") == "former");
+    CHECK_FALSE(c.value(n, k, "new item"));
+  }
+  CHECK(c.at(0).stats().copying == 0);
+}
+
+TEST_CASE("store: a copy that does not see the sender as the owner stores nothing, and is asked again") {
+  cluster c;
+  c.start({"", ""});
+  c.nodes[0]->view_frozen = true; // it does not learn of the third
+  c.nodes[1]->view_frozen = false;
+  c.join();
+  c.run(seconds(3));
+  // Find a key that node 0 still thinks it owns, and that now belongs to the newcomer.
+  std::optional<ring_key> k;
+  for (int i = 0; i < 1000 && !k; ++i) {
+    const auto candidate = key_of_aor("sip:u" + std::to_string(i) + "@example.com");
+    const auto pair = c.nodes[0]->tables.of(role::registrar);
+    const auto now = c.nodes[1]->tables.of(role::registrar);
+    if (*pair.serving->owner(candidate) == c.nodes[0]->id && *now.serving->owner(candidate) == c.nodes[2]->id) k = candidate;
+  }
+  REQUIRE(k);
+  const auto r = c.write(0, *k, "phone", "stale owner");
+  CHECK_FALSE(r.outcome.has_value());
+  CHECK_FALSE(c.value(1, *k, "phone"));
+  CHECK_FALSE(c.value(2, *k, "phone"));
+  // Once it has the view, the write goes to the right one.
+  c.nodes[0]->view_frozen = false;
+  c.publish();
+  c.run(seconds(1));
+  CHECK(c.write(0, *k, "phone", "v").outcome.error() == write_error::not_owner);
+  CHECK(c.put(0, *k, "phone", "v").outcome.has_value());
+  CHECK(c.value(2, *k, "phone") == "v");
+}
+
+TEST_CASE("store: a write that was refused by an older view is acknowledged once the copy has caught up") {
+  cluster c;
+  c.start({"", ""});
+  c.nodes[0]->view_frozen = true;
+  c.join();
+  c.run(seconds(1));
+  // What the newcomer owns by now, while node 0 still believes in itself or node 1.
+  const auto k = c.key_owned_by(2);
+  std::optional<write_result> got;
+  c.cut(2, 1);
+  c.at(2).write(
+      table::bindings, k,
+      [](const auto&) -> std::expected<std::vector<change>, int> { return std::vector<change>{{"phone", "v", 0, false}}; },
+      [&](write_result r) { got = std::move(r); });
+  c.run(milliseconds(300));
+  CHECK_FALSE(got);
+  c.nodes[0]->view_frozen = false;
+  c.publish();
+  c.run(milliseconds(500));
+  REQUIRE(got);
+  CHECK(got->outcome.has_value());
+}
+
+TEST_CASE("store: writes of one key run in order, sixteen wait, the next is overload") {
+  cluster c;
+  c.start({"", "", ""});
+  const auto k = c.key_owned_by(0);
+  std::vector<int> order;
+  int overloaded = 0;
+  for (int i = 0; i < 20; ++i)
+    c.at(0).write(
+        table::bindings, k,
+        [i](const std::vector<record>& current) -> std::expected<std::vector<change>, int> {
+          CHECK(static_cast<int>(current.size()) == i); // each sees all before it
+          return std::vector<change>{{"item " + std::to_string(100 + i), "v", 0, false}};
+        },
+        [&, i](write_result r) {
+          if (r.outcome) order.push_back(i);
+          else overloaded += r.outcome.error() == write_error::overloaded;
+        });
+  c.run(seconds(1));
+  CHECK(overloaded == 3);
+  CHECK(order.size() == 17);
+  CHECK(std::ranges::is_sorted(order));
+}
+
+TEST_CASE("store: a rule can refuse with a number, or change nothing") {
+  cluster c;
+  c.start({"", ""});
+  const auto k = c.key_owned_by(0);
+  std::optional<write_result> refused, nothing;
+  c.at(0).write(table::bindings, k,
+                [](const auto&) -> std::expected<std::vector<change>, int> { return std::unexpected(423); },
+                [&](write_result r) { refused = std::move(r); });
+  c.at(0).write(table::bindings, k,
+                [](const auto&) -> std::expected<std::vector<change>, int> { return std::vector<change>{}; },
+                [&](write_result r) { nothing = std::move(r); });
+  c.run(milliseconds(10));
+  REQUIRE((refused && nothing));
+  CHECK(refused->outcome.error() == write_error::refused);
+  CHECK(refused->refusal == 423);
+  CHECK(nothing->outcome.has_value());
+  CHECK(c.write(1, k, "phone", "v").outcome.error() == write_error::not_owner);
+}
+
+TEST_CASE("store: a put reaches the owner from any node and brings its answer back") {
+  cluster c;
+  c.start({"", "", "", ""});
+  for (std::size_t n = 0; n < 4; ++n) {
+    const auto k = key_of_aor("sip:put" + std::to_string(n) + "@example.com");
+    const auto r = c.put(n, k, "", "secret", table::subscribers);
+    REQUIRE(r.outcome.has_value());
+    REQUIRE(r.outcome->size() == 1);
+    CHECK(r.outcome->front().value == "secret");
+    CHECK(c.value(c.owner_of(k), k, "", table::subscribers) == "secret");
+    CHECK(c.nodes[c.owner_of(k)]->disk.rows.size() >= 1);
+    for (std::size_t from = 0; from < 4; ++from) {
+      const auto f = c.fetch(from, k, table::subscribers);
+      CHECK(f.firm);
+      CHECK(f.records.size() == 1);
+    }
+  }
+}
+
+TEST_CASE("store: concurrent writes to different items of one key do not overwrite each other") {
+  cluster c;
+  c.start({"", "", ""});
+  const auto k = key_of_aor("sip:many@example.com");
+  int done = 0;
+  for (std::size_t n = 0; n < 3; ++n)
+    for (int i = 0; i < 4; ++i)
+      c.at(n).put(table::bindings, k, {{"item " + std::to_string(n) + std::to_string(i), "v", 0, false}},
+                  [&](write_result r) { done += r.outcome.has_value(); });
+  c.run(seconds(1));
+  CHECK(done == 12);
+  for (std::size_t n = 0; n < 3; ++n) CHECK(c.at(n).read(table::bindings, k).size() == 12);
+}
+
+TEST_CASE("store: with zones the ack of another zone is waited for, at most 100 ms") {
+  cluster c;
+  c.start({"a", "a", "b", "b"});
+  std::optional<ring_key> k; // owner and first copy in one zone, the third in the other
+  for (int i = 0; i < 1000 && !k; ++i) {
+    const auto candidate = key_of_aor("sip:z" + std::to_string(i) + "@example.com");
+    const auto l = c.list_of(candidate);
+    if (c.nodes[l[0]]->zone == c.nodes[l[1]]->zone) k = candidate;
+  }
+  REQUIRE(k);
+  const auto l = c.list_of(*k);
+  REQUIRE(c.nodes[l[2]]->zone != c.nodes[l[0]]->zone);
+  REQUIRE(c.write(l[0], *k, "phone", "v").outcome.has_value());
+  CHECK(c.value(l[2], *k, "phone") == "v");
+  c.cut(l[0], l[2]);
+  const auto began = c.time.now();
+  REQUIRE(c.write(l[0], *k, "phone", "w").outcome.has_value());
+  CHECK(c.time.now() - began >= milliseconds(100));
+  CHECK(c.time.now() - began < milliseconds(105));
+}
+
+TEST_CASE("store: a node whose disk fails acknowledges nothing until it can write again") {
+  cluster c;
+  c.start({"", ""});
+  const auto k = c.key_owned_by(0);
+  c.nodes[1]->disk.failing = true;
+  CHECK(c.write(0, k, "", "v", table::subscribers).outcome.error() == write_error::not_acknowledged);
+  CHECK(c.nodes[1]->disk_failures.size() == 1);
+  CHECK_FALSE(c.at(1).stats().disk_ok);
+  c.nodes[1]->disk.failing = false;
+  c.run(seconds(1));
+  CHECK(c.at(1).stats().disk_ok);
+  CHECK(c.write(0, k, "", "v", table::subscribers).outcome.has_value());
+}
+
+TEST_CASE("store: a clock that is an hour ahead writes nothing into the others") {
+  cluster c;
+  c.start({"", ""});
+  const auto k = c.key_owned_by(0);
+  store_write w;
+  record r{table::bindings, k, "phone", "future", {static_cast<std::uint64_t>(c.time.wall() + 3'600'000) << 16, 7}, 0, false};
+  w.entries.push_back({1, {r}});
+  c.at(1).on_frame(c.nodes[0]->id, w.encode());
+  CHECK_FALSE(c.value(1, k, "phone"));
+}
