@@ -1,0 +1,240 @@
+// What others say: datagrams, rumours in them, and lists of facts over links.
+#include "base/metrics.hpp"
+#include "dht/link/messages.hpp"
+#include "dht/swim/membership.hpp"
+
+#include <algorithm>
+
+namespace skald::dht {
+namespace {
+
+metrics::counter malformed("skald_swim_malformed_total", "Gossip datagrams and member lists that could not be read");
+metrics::counter exchanges("skald_swim_exchanges_total", "Full exchanges of the member list begun");
+metrics::counter refutations("skald_swim_refutations_total", "Suspicions of this node that it refuted");
+
+constexpr int differing_ticks = 5;       // of gossip: longer is no news on its way any more, but news that was lost
+constexpr int exchange_pause_ticks = 10; // of gossip, between two exchanges that this node begins
+
+// May `f` replace what is known? A removed node returns only with a new life: a refutation that comes after its
+// removal must not revive it without its knowing (ring-and-membership B1).
+bool replaces(const fact& f, const fact& known) {
+  if (!known.alive() && f.alive()) return f.self.life > known.self.life;
+  return stronger(f, known);
+}
+
+} // namespace
+
+void membership::receive(const node_id& from, std::string_view datagram, mono_time now) {
+  wake(now);
+  if (from == config_.self || revoked_.contains(from)) return;
+  if (!decode(datagram, in_)) {
+    malformed.add();
+    return;
+  }
+  in_.sender.id = from;
+  if (peer* p = heard_from(from, now)) handle(*p, now);
+  if (neighbours_changed_) find_neighbours(now);
+  publish();
+}
+
+// The sender's own fact comes first: it is the strongest witness of itself.
+peer* membership::heard_from(const node_id& from, mono_time now) {
+  peer* p = table_.find(from);
+  if (p == nullptr) p = take_up(in_.sender, now);
+  else if (replaces(in_.sender, p->known)) adopt(*p, in_.sender, now);
+  if (p != nullptr) p->seen = now;
+  return p;
+}
+
+void membership::handle(peer& p, mono_time now) {
+  // One that I hold for dead is believed only about itself and about me; and it is told.
+  const bool believed = p.known.alive();
+  for (const rumour& r : in_.rumours)
+    if (believed || r.about.id == config_.self || r.about.id == p.known.id) take_rumour(p, r, now);
+  if (!believed && p.known.state == member_state::dead && in_.kind != swim_kind::ping && now - p.noticed >= config_.timing.heartbeat) {
+    p.noticed = now;
+    compose(swim_kind::ack).rumours.push_back(rumour_about(p));
+    send(p);
+  }
+  switch (in_.kind) {
+    case swim_kind::heartbeat:
+      if (!believed) return;
+      if (in_.echo) alive(p, now);
+      if (!p.neighbour) { // it watches me, I don't watch it: say that it is heard
+        compose(swim_kind::ack);
+        send(p);
+      }
+      break;
+    case swim_kind::ping: {
+      swim_message& m = compose(swim_kind::ack);
+      m.sequence = in_.sequence;
+      m.third = in_.third;
+      m.clock = wall_.wall();
+      if (p.suspected || !p.known.alive()) m.rumours.push_back(rumour_about(p));
+      send(p);
+      break;
+    }
+    case swim_kind::ack: on_ack(p, now); break;
+    case swim_kind::ask:
+      if (peer* target = table_.find(in_.third); believed && target != nullptr && !is_self(*target)) ping(*target, in_.sequence, p.known.id);
+      break;
+    case swim_kind::relayed:
+      if (believed) on_relayed(now);
+      break;
+    case swim_kind::gossip: break;
+  }
+  if (p.known.alive()) compare_digest(p, now);
+  if (stale_ && p.known.alive() && p.heard == now && in_.digest == table_.digest()) set_stale(false);
+}
+
+void membership::on_ack(peer& p, mono_time now) {
+  if (!p.known.alive()) return;
+  if (p.probe.why != probe::kind::none && in_.sequence == p.probe.sequence && in_.clock != 0 && in_.third.is_zero()) {
+    // Its clock was read half a round trip ago. Only the first ping's answer is timed: after that one doesn't know which.
+    const auto half = std::chrono::duration_cast<milliseconds>((now - p.probe.started) / 2);
+    if (p.probe.stage == 1) time_.sample(p.known.id, in_.clock + half.count(), now);
+  }
+  alive(p, now);
+  if (in_.third.is_zero() || in_.third == config_.self) return;
+  const peer* asker = table_.find(in_.third);
+  if (asker == nullptr || !asker->known.alive()) return;
+  const std::uint32_t sequence = in_.sequence;
+  swim_message& m = compose(swim_kind::relayed);
+  m.sequence = sequence;
+  m.third = p.known.id;
+  send(*asker);
+}
+
+void membership::on_relayed(mono_time now) {
+  peer* target = table_.find(in_.third);
+  if (target == nullptr || target->probe.why == probe::kind::none || target->probe.sequence != in_.sequence) return;
+  alive(*target, now);
+}
+
+// --- rumours ----------------------------------------------------------------------------------------------------------------
+
+void membership::take_rumour(peer& from, const rumour& r, mono_time now) {
+  if (revoked_.contains(r.about.id)) return;
+  if (r.about.id == config_.self) return about_self(r, now);
+  peer* p = table_.find(r.about.id);
+  if (p == nullptr) {
+    if (!r.about.alive()) return; // nothing to bury
+    p = take_up(r.about, now);
+    if (p == nullptr) return;
+  } else if (r.about.state == member_state::dead && p->known.alive()) {
+    return take_death(*p, r, from.known.id.head(), now);
+  } else if (replaces(r.about, p->known)) {
+    adopt(*p, r.about, now);
+  }
+  if (!p->known.alive() || r.about.self != p->known.self) return;
+  for (const accuser a : r.who()) accuse(*p, a, now);
+}
+
+// A death needs a suspicion: of one whom I do not suspect, it is only an accusation.
+void membership::take_death(peer& p, const rumour& r, accuser who, mono_time now) {
+  if (r.about.self < p.known.self) return; // it has refuted since
+  if (p.suspected) return adopt(p, r.about, now);
+  if (r.about.self > p.known.self) {
+    fact f = r.about;
+    f.state = p.known.state;
+    adopt(p, f, now);
+  }
+  accuse(p, who, now);
+}
+
+void membership::about_self(const rumour& r, mono_time now) {
+  const fact& mine = self_->known;
+  if (mine.state == member_state::left) return;
+  // Held for dead in this life, whatever the incarnation: who holds me so will not believe a refutation any more.
+  if (!r.about.alive()) {
+    if (r.about.self.life >= mine.self.life) take_life(r.about.self.life, now);
+    return;
+  }
+  if (r.about.self.life > mine.self.life) return take_life(r.about.self.life, now);
+  if (r.about.self.life < mine.self.life) return;
+  const bool accused = r.accuser_count > 0 && r.about.self.incarnation >= mine.self.incarnation;
+  if (!accused && !stronger(r.about, mine)) return;
+  fact f = mine;
+  f.self.incarnation = r.about.self.incarnation + 1;
+  if (accused) {
+    refutations.add();
+    health_.refuted_a_suspicion();
+  }
+  change_self(f, now);
+}
+
+// --- full exchange ----------------------------------------------------------------------------------------------------------
+
+void membership::on_frame(const node_id& from, const frame& f, mono_time now) {
+  wake(now);
+  if (from == config_.self || revoked_.contains(from)) return;
+  if (f.type == frame_type::link_ping) {
+    // Over the same link: a datagram in answer would hide that this link is all that works (ring-and-membership B3).
+    if (const auto p = link_ping::decode(f)) links_.send(from, link_pong{p->number}.encode());
+  } else if (f.type == frame_type::link_pong) {
+    const auto pong = link_pong::decode(f);
+    peer* p = table_.find(from);
+    if (pong && p != nullptr && p->probe.why != probe::kind::none && pong->number == p->probe.sequence) alive(*p, now);
+  } else if (f.type == frame_type::members_exchange || f.type == frame_type::members_reply) {
+    const auto list = decode_members(f.body);
+    if (!list) return malformed.add();
+    if (f.type == frame_type::members_reply && !joined_) {
+      joined_ = true;
+      contacts_.clear();
+      time_.step(list->cluster_time + std::chrono::duration_cast<milliseconds>((now - exchange_sent_) / 2).count(), now);
+    }
+    merge_list(*list, &from, now);
+    if (f.type == frame_type::members_exchange) send_list(from, frame_type::members_reply);
+  }
+  if (neighbours_changed_) find_neighbours(now);
+  publish();
+}
+
+void membership::merge_list(const members_list& l, const node_id* from, mono_time now) {
+  for (const fact& f : l.facts)
+    if (f.id == *from) merge_one(f, now);
+  const peer* sender = table_.find(*from);
+  const bool believed = sender != nullptr && sender->known.alive();
+  for (const fact& f : l.facts)
+    if (f.id != *from && (believed || f.id == config_.self)) merge_one(f, now);
+}
+
+void membership::merge_one(const fact& f, mono_time now) {
+  if (revoked_.contains(f.id)) return;
+  if (f.id == config_.self) return about_self({.about = f}, now);
+  peer* p = table_.find(f.id);
+  if (p == nullptr) {
+    take_up(f, now);
+  } else if (f.state == member_state::dead && p->known.alive()) {
+    if (f.self.life >= p->known.self.life) hearsay(*p, f, now);
+  } else if (replaces(f, p->known)) {
+    adopt(*p, f, now);
+  }
+}
+
+// A death in a full exchange never removes: the one it is about is told, and takes a new life; or it does not answer, and
+// becomes a suspect in the ordinary way.
+void membership::hearsay(peer& p, const fact& death, mono_time now) {
+  if (now - p.noticed < config_.timing.silence) return;
+  p.noticed = now;
+  swim_message& m = compose(swim_kind::ping);
+  m.rumours.push_back({.about = death});
+  send(p);
+  start_probe(p, probe::kind::random, now);
+}
+
+void membership::compare_digest(peer& p, mono_time now) {
+  if (in_.digest == table_.digest()) {
+    p.differs_since = never;
+    return;
+  }
+  if (p.differs_since == never) p.differs_since = now;
+  if (now - p.differs_since <= config_.timing.gossip * differing_ticks || now < exchange_free_) return;
+  p.differs_since = now;
+  exchange_free_ = now + config_.timing.gossip * exchange_pause_ticks;
+  exchange_sent_ = now;
+  exchanges.add();
+  send_list(p.known.id, frame_type::members_exchange);
+}
+
+} // namespace skald::dht

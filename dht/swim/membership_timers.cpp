@@ -1,0 +1,133 @@
+// What the clock drives.
+#include "dht/swim/membership.hpp"
+
+#include <algorithm>
+
+namespace skald::dht {
+namespace {
+
+constexpr int slow_random_probes = 10; // among neighbours only: their clocks are asked, their lives are watched anyway
+constexpr std::size_t dead_at_least_kept = 16;
+
+} // namespace
+
+void membership::tick(mono_time now) {
+  wake(now);
+  if (now >= next_beat_) beat(now);
+  if (now >= next_silence_) look_for_silence(now);
+  for (std::size_t i = 0; i < probes_.size();) {
+    peer* p = probes_[i];
+    if (p->probe.next <= now) next_question(*p, now);
+    if (i < probes_.size() && probes_[i] == p) ++i; // else it is out of the list, and another stands here
+  }
+  judge_suspects(now);
+  if (now >= next_random_) probe_at_random(now);
+  if (now >= next_dead_) ping_the_dead(now);
+  if (now >= next_housekeeping_) housekeeping(now);
+  if (neighbours_changed_) find_neighbours(now);
+  if (now >= next_gossip_) push_rumours(now);
+  publish();
+}
+
+// A gap in this node's own turns: it slept, and nobody could answer it meanwhile. So all that it measures begins later,
+// and it first speaks: whoever holds it for dead says so in return.
+void membership::wake(mono_time now) {
+  const duration slept = now - last_turn_;
+  last_turn_ = now;
+  if (slept <= config_.timing.silence) return;
+  set_stale(true);
+  shift(slept, now);
+  beat(now);
+}
+
+void membership::shift(duration slept, mono_time now) {
+  for (const auto& p : table_.all()) {
+    for (mono_time* t : {&p->heard, &p->watched_since, &p->differs_since, &p->probe.started, &p->probe.next})
+      if (*t != never) *t += slept;
+    if (p->suspected) p->suspected->postpone(slept);
+  }
+  for (mono_time* t : {&next_silence_, &next_gossip_})
+    if (*t != mono_time::max()) *t += slept;
+  next_beat_ = std::min(next_beat_ + slept, now);
+  next_random_ += slept;
+  next_dead_ += slept;
+}
+
+void membership::push_rumours(mono_time now) {
+  const profile& t = config_.timing;
+  next_gossip_ = mono_time::max();
+  if (rumours_.empty()) return;
+  table_.pick(static_cast<std::size_t>(t.fan), rng_, picked_, [&](const peer& p) { return !is_self(p) && p.known.alive(); });
+  swim_message& m = compose(swim_kind::gossip);
+  // Told to nobody counts, too: alone, the queue must drain.
+  rumours_.take(m.rumours, std::max(1, static_cast<int>(picked_.size())), t, table_.alive(), now);
+  if (!picked_.empty() && !m.rumours.empty()) {
+    const std::string bytes = encode(m);
+    for (const peer* p : picked_) datagrams_.send(p->known.id, bytes);
+  }
+  if (!rumours_.empty()) next_gossip_ = now + t.gossip;
+}
+
+void membership::probe_at_random(mono_time now) {
+  const profile& t = config_.timing;
+  next_random_ += t.random_probe;
+  if (next_random_ <= now) next_random_ = now + t.random_probe;
+  if (self_->known.state == member_state::left) return;
+  const bool strangers = table_.alive() > neighbours_.size() + 1;
+  if (!strangers) next_random_ += t.random_probe * (slow_random_probes - 1);
+  table_.pick(1, rng_, picked_, [&](const peer& p) {
+    return !is_self(p) && p.known.alive() && !p.suspected && p.probe.why == probe::kind::none && (!strangers || !p.neighbour);
+  });
+  for (peer* p : picked_) start_probe(*p, probe::kind::random, now);
+}
+
+// The way back: one of the dead is told that it is held for dead, and in which life (B5).
+void membership::ping_the_dead(mono_time now) {
+  next_dead_ = now + config_.timing.dead_ping;
+  if (!joined_)
+    for (const node_id& c : contacts_) {
+      exchange_sent_ = now;
+      send_list(c, frame_type::members_exchange);
+    }
+  if (table_.alive() == table_.all().size() || self_->known.state == member_state::left) return;
+  table_.pick(1, rng_, picked_, [](const peer& p) { return p.known.state == member_state::dead; });
+  for (peer* p : picked_) ping(*p, ++sequence_);
+}
+
+void membership::forget_the_old(mono_time now) {
+  const std::size_t most = std::max(2 * largest_, dead_at_least_kept);
+  std::size_t dead = table_.all().size() - table_.alive();
+  if (dead == 0) return;
+  std::vector<peer*> gone;
+  for (const auto& p : table_.all())
+    if (!p->known.alive() && !is_self(*p) && now - p->died > config_.timing.keep_dead) gone.push_back(p.get());
+  if (dead - gone.size() > most) { // the longest dead go first
+    gone.clear();
+    for (const auto& p : table_.all())
+      if (!p->known.alive() && !is_self(*p)) gone.push_back(p.get());
+    std::ranges::sort(gone, {}, &peer::died);
+    gone.resize(gone.size() - std::min(gone.size(), most));
+  }
+  for (peer* p : gone) {
+    rumours_.forget(*p);
+    std::erase(neighbours_, p);
+    table_.erase(*p);
+    changed_ = true;
+  }
+}
+
+void membership::housekeeping(mono_time now) {
+  next_housekeeping_ = now + seconds(1);
+  time_.adjust(now, wall_.wall());
+  forget_the_old(now);
+  for (const auto& p : table_.all())
+    if (p->known.alive() && p->known.version > p->body.version && !is_self(*p)) bodies_wanted_.push_back(p->known.id);
+  if (wanted_state_ && now >= damped_until_) {
+    const member_state s = *wanted_state_;
+    damped_until_ = never;
+    set_state(s, now);
+  }
+  if (stale_ && table_.alive() <= 1) set_stale(false);
+}
+
+} // namespace skald::dht

@@ -1,0 +1,156 @@
+#include "dht/swim/wire.hpp"
+
+#include "dht/view/body_codec.hpp"
+
+#include <algorithm>
+
+namespace skald::dht {
+namespace {
+
+constexpr std::uint64_t flag_echo = 1;
+constexpr std::size_t short_fields = 7, all_fields = 11;
+
+void put_rumour(pack::writer& w, const rumour& r) {
+  w.array(6);
+  w.bin(r.about.id.view());
+  w.uint(r.about.self.life);
+  w.uint(r.about.self.incarnation);
+  w.uint(static_cast<std::uint8_t>(r.about.state));
+  w.uint(r.about.version);
+  w.array(r.accuser_count);
+  for (const accuser a : r.who()) w.uint(a);
+}
+
+member_state get_state(pack::reader& r) {
+  return static_cast<member_state>(r.number<std::uint8_t>(static_cast<std::uint8_t>(member_state::left)));
+}
+
+node_id get_id(pack::reader& r) {
+  const auto id = node_id::from_bytes(r.bin());
+  if (!id) r.fail();
+  return id.value_or(node_id{});
+}
+
+void get_accusers(pack::reader& r, rumour& out) {
+  const std::size_t n = r.array();
+  if (n > accusers_max) return r.fail();
+  for (std::size_t i = 0; i < n; ++i) out.accusers[i] = r.uint();
+  out.accuser_count = static_cast<std::uint8_t>(n);
+}
+
+rumour get_rumour(pack::reader& r) {
+  rumour out;
+  pack::fields f(r);
+  if (f.left() < 5) r.fail(); // a fact has no defaults
+  if (f.more()) out.about.id = get_id(r);
+  if (f.more()) out.about.self.life = r.uint();
+  if (f.more()) out.about.self.incarnation = r.number<std::uint32_t>();
+  if (f.more()) out.about.state = get_state(r);
+  if (f.more()) out.about.version = r.uint();
+  if (f.more()) get_accusers(r, out);
+  return out;
+}
+
+void get_rumours(pack::reader& r, std::vector<rumour>& out) {
+  const std::size_t n = r.array();
+  if (n > swim_rumours_max) return r.fail();
+  for (std::size_t i = 0; i < n && r.ok(); ++i) out.push_back(get_rumour(r));
+}
+
+swim_kind get_kind(pack::reader& r) {
+  const auto k = r.number<std::uint8_t>(static_cast<std::uint8_t>(swim_kind::gossip));
+  if (k == 0) r.fail();
+  return static_cast<swim_kind>(k);
+}
+
+void get_fields(pack::reader& r, swim_message& out) {
+  pack::fields f(r);
+  if (f.left() < short_fields) return r.fail();
+  if (f.more()) out.kind = get_kind(r);
+  if (f.more()) out.echo = (r.uint() & flag_echo) != 0;
+  if (f.more()) out.sender.self.life = r.uint();
+  if (f.more()) out.sender.self.incarnation = r.number<std::uint32_t>();
+  if (f.more()) out.sender.state = get_state(r);
+  if (f.more()) out.sender.version = r.uint();
+  if (f.more()) out.digest = r.uint();
+  if (f.more()) out.sequence = r.number<std::uint32_t>();
+  if (f.more()) {
+    const std::string_view third = r.bin();
+    if (!third.empty() && third.size() != 20) return r.fail();
+    if (!third.empty()) out.third = *node_id::from_bytes(third);
+  }
+  if (f.more()) out.clock = static_cast<unix_ms>(r.number<std::uint64_t>(std::uint64_t{1} << 48));
+  if (f.more()) get_rumours(r, out.rumours);
+}
+
+} // namespace
+
+std::string encode(const swim_message& m) {
+  std::string out;
+  const bool is_short = m.sequence == 0 && m.third.is_zero() && m.clock == 0 && m.rumours.empty();
+  out.reserve(is_short ? 48 : 96 + 80 * m.rumours.size());
+  out.push_back(static_cast<char>(frame_type::gossip));
+  out.push_back(static_cast<char>(swim_version));
+  pack::writer w(out);
+  w.array(is_short ? short_fields : all_fields);
+  w.uint(static_cast<std::uint8_t>(m.kind));
+  w.uint(m.echo ? flag_echo : 0);
+  w.uint(m.sender.self.life);
+  w.uint(m.sender.self.incarnation);
+  w.uint(static_cast<std::uint8_t>(m.sender.state));
+  w.uint(m.sender.version);
+  w.uint(m.digest);
+  if (is_short) return out;
+  w.uint(m.sequence);
+  w.bin(m.third.is_zero() ? std::string_view{} : m.third.view());
+  w.uint(static_cast<std::uint64_t>(std::max<unix_ms>(m.clock, 0)));
+  SKALD_ASSERT(m.rumours.size() <= swim_rumours_max);
+  w.array(m.rumours.size());
+  for (const rumour& r : m.rumours) put_rumour(w, r);
+  return out;
+}
+
+result<void> decode(std::string_view datagram, swim_message& out) {
+  if (datagram.size() > swim_datagram_bytes_max) return std::unexpected(errc::too_large);
+  if (datagram.size() < 3) return std::unexpected(errc::malformed);
+  if (static_cast<std::uint8_t>(datagram[0]) != static_cast<std::uint8_t>(frame_type::gossip) || datagram[1] == 0)
+    return std::unexpected(errc::unsupported);
+  std::vector<rumour> memory = std::move(out.rumours);
+  memory.clear();
+  out = swim_message{};
+  out.rumours = std::move(memory);
+  pack::reader r(datagram.substr(2));
+  get_fields(r, out);
+  if (!r.ok()) return std::unexpected(errc::malformed);
+  return {};
+}
+
+std::string encode(const members_list& l) {
+  std::string out;
+  out.reserve(16 + 48 * l.facts.size());
+  pack::writer w(out);
+  w.array(2);
+  w.uint(static_cast<std::uint64_t>(std::max<unix_ms>(l.cluster_time, 0)));
+  w.array(l.facts.size());
+  for (const fact& f : l.facts) put_fact(w, f);
+  return out;
+}
+
+result<members_list> decode_members(std::string_view body) {
+  pack::reader r(body);
+  members_list out;
+  {
+    pack::fields f(r);
+    if (f.more()) out.cluster_time = static_cast<unix_ms>(r.number<std::uint64_t>(std::uint64_t{1} << 48));
+    if (f.more()) {
+      const std::size_t n = r.array();
+      if (n > members_list_max) return std::unexpected(errc::too_large);
+      out.facts.reserve(n);
+      for (std::size_t i = 0; i < n && r.ok(); ++i) out.facts.push_back(get_fact(r));
+    }
+  }
+  if (!r.ok()) return std::unexpected(errc::malformed);
+  return out;
+}
+
+} // namespace skald::dht
