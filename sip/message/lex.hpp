@@ -42,7 +42,7 @@ constexpr std::string_view trim(std::string_view s) { return trim_right(trim_lef
 std::size_t past_quoted(std::string_view s);
 // The first `separator` at or after `from` that stands in no quoted string and in no angle brackets, or npos.
 std::size_t find_top_level(std::string_view s, char separator, std::size_t from = 0);
-// Whether every quoted string of `s` is closed (quotes within angle brackets count too).
-bool quotes_balanced(std::string_view s);
+// Whether every quoted string and every angle bracket of `s` is closed: what is appended stands at the top level then.
+bool is_closed(std::string_view s);
 
 } // namespace skald::sip::lex

@@ -45,9 +45,9 @@ void append_number(std::string& out, std::size_t n) {
 
 message message::request(std::string_view method_name, std::string_view request_uri) {
   message out;
-  out.method_name_ = out.keep(method_name);
+  out.method_name_ = out.keep_line(method_name);
   out.method_ = method_from(method_name);
-  out.uri_ = out.keep(request_uri);
+  out.uri_ = out.keep_line(request_uri);
   return out;
 }
 
@@ -55,7 +55,7 @@ message message::response(int status, std::string_view reason) {
   SKALD_ASSERT(status >= 100 && status <= 999);
   message out;
   out.status_ = status;
-  out.reason_ = out.keep(reason);
+  out.reason_ = out.keep_line(reason);
   return out;
 }
 
@@ -114,13 +114,20 @@ void message::fields_changed(header h) {
 
 // ---- editing
 
-void message::set_request_uri(std::string_view uri) { uri_ = keep(uri); }
+std::string_view message::keep_line(std::string_view text) {
+  if (text.find_first_of("\r\n") == npos) return arena_.keep(text);
+  std::string clean(text);
+  std::ranges::replace_if(clean, [](char c) { return c == '\r' || c == '\n'; }, ' ');
+  return arena_.keep(clean);
+}
+
+void message::set_request_uri(std::string_view uri) { uri_ = keep_line(uri); }
 
 void message::prepend(header h, std::string_view value) {
   SKALD_ASSERT(h != header::other);
   auto at = std::ranges::find(fields_, h, &header_field::id);
   if (at == fields_.end()) at = fields_.begin();
-  fields_.insert(at, {h, to_string(h), keep(value)});
+  fields_.insert(at, {h, to_string(h), keep_line(value)});
   fields_changed(h);
 }
 
@@ -128,13 +135,13 @@ void message::append(header h, std::string_view value) {
   SKALD_ASSERT(h != header::other);
   const auto last = std::ranges::find(fields_.rbegin(), fields_.rend(), h, &header_field::id);
   const auto at = last == fields_.rend() ? fields_.end() : last.base();
-  fields_.insert(at, {h, to_string(h), keep(value)});
+  fields_.insert(at, {h, to_string(h), keep_line(value)});
   fields_changed(h);
 }
 
 void message::append(std::string_view name, std::string_view value) {
   if (const header known = header_from(name); known != header::other) return append(known, value);
-  fields_.push_back({header::other, keep(name), keep(value)});
+  fields_.push_back({header::other, keep_line(name), keep_line(value)});
 }
 
 void message::set(header h, std::string_view value) { set_values(h, {&value, 1}); }
@@ -172,7 +179,7 @@ void message::remove_first_value(header h) {
 }
 
 void message::replace_first_value(header h, std::string_view value) {
-  const std::string_view kept = keep(value); // before the old value's line goes: `value` may be a view of it
+  const std::string_view kept = keep_line(value); // before the old value's line goes: `value` may be a view of it
   remove_first_value(h);
   auto at = std::ranges::find(fields_, h, &header_field::id);
   fields_.insert(at, {h, to_string(h), kept});
@@ -185,14 +192,14 @@ void message::set_values(header h, std::span<const std::string_view> values) {
   const auto place = found - fields_.begin();
   std::erase_if(fields_, [h](const header_field& f) { return f.id == h; });
   auto at = fields_.begin() + place;
-  for (const std::string_view v : values) at = fields_.insert(at, {h, to_string(h), keep(v)}) + 1;
+  for (const std::string_view v : values) at = fields_.insert(at, {h, to_string(h), keep_line(v)}) + 1;
   fields_changed(h);
 }
 
 void message::set_body(std::string_view content_type, std::string_view body) {
   if (body.empty()) remove(header::content_type);
   else set(header::content_type, content_type);
-  body_ = keep(body);
+  body_ = arena_.keep(body);
 }
 
 void message::serialize_to(std::string& out) const {

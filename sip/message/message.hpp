@@ -62,7 +62,8 @@ public:
   // Whether a comma list of tokens (Supported, Require, Privacy with ';' …) names this one, case-insensitively.
   bool lists(header h, std::string_view token) const;
 
-  // ---- editing. Text given is copied into the arena.
+  // ---- editing. Text given is copied into the arena; it may be a view of this message. `header::other` is edited by
+  // name only.
   void set_request_uri(std::string_view uri);
   void prepend(header h, std::string_view value);       // a line of its own, above the first of its kind (else at the top)
   void append(header h, std::string_view value);        // a line of its own, below the last of its kind (else at the end)
@@ -102,7 +103,7 @@ private:
   bool parse_start_line(std::string_view line);
   bool take_body(std::string_view rest); // false: fewer bytes than Content-Length says
   void add_line(std::string_view name, std::string_view value);
-  std::string_view keep(std::string_view text) { return arena_.keep(text); }
+  std::string_view keep_line(std::string_view text); // a CR or LF in it becomes a space: no caller can add a line so
   void fields_changed(header h);
 
   text_arena arena_;

@@ -19,7 +19,7 @@ bool take_params(std::string_view rest, name_addr& out) {
   rest = lex::trim(rest);
   if (!rest.empty() && rest.front() != ';') return false;
   out.params = rest;
-  return lex::quotes_balanced(rest);
+  return lex::is_closed(rest);
 }
 
 result<name_addr> parse_addr_spec(std::string_view value) {

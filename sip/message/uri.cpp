@@ -93,8 +93,8 @@ std::string normal_form(std::string_view text) {
       if (is_plain(byte)) out += static_cast<char>(byte);
       else put_escape(byte);
       i += 2;
-    } else if (const int raw = static_cast<unsigned char>(text[i]); raw <= 0x20 || raw >= 0x7f) {
-      put_escape(raw);
+    } else if (const int raw = static_cast<unsigned char>(text[i]); raw <= 0x20 || raw >= 0x7f || raw == '%') {
+      put_escape(raw); // a '%' that begins no escape, too: it could begin one in the result
     } else {
       out += text[i];
     }
@@ -126,6 +126,7 @@ bool params_equal(std::string_view a, std::string_view b) {
   // One that only one URI has never matches if it is among these; others are then ignored (§19.1.4 and its erratum).
   constexpr std::array<std::string_view, 5> weighty = {"user", "ttl", "method", "maddr", "transport"};
   const std::vector<pair> left = split_pairs(a, ';', true), right = split_pairs(b, ';', true);
+  if (left == right) return true; // also where one name comes twice
   const auto fits = [&](const std::vector<pair>& mine, const std::vector<pair>& theirs) {
     return std::ranges::all_of(mine, [&](const pair& p) {
       const auto other = std::ranges::find(theirs, p.name, &pair::name);
@@ -199,7 +200,7 @@ result<std::string> canonical_aor(const uri& u, std::string_view default_domain)
   } else {
     out += normal_form(u.user);
   }
-  if (domain.ends_with('.')) domain.remove_suffix(1); // the same name, fully qualified
+  while (domain.ends_with('.')) domain.remove_suffix(1); // the same name, fully qualified
   if (domain.empty()) return std::unexpected(errc::malformed);
   out += '@';
   for (const char c : domain) out += lower(c);

@@ -50,7 +50,7 @@ result<via> parse_via(std::string_view value) {
   out.host = sent_by->host;
   out.port = sent_by->port;
   if (semicolon != std::string_view::npos) out.params = lex::trim_right(rest.substr(semicolon));
-  if (!lex::quotes_balanced(out.params)) return std::unexpected(errc::malformed);
+  if (!lex::is_closed(out.params)) return std::unexpected(errc::malformed);
   out.branch = out.param("branch").value_or(std::string_view{});
   return out;
 }
