@@ -1,0 +1,78 @@
+#include "roles/core/dialog_record.hpp"
+
+#include "base/crypto.hpp"
+#include "base/encoding.hpp"
+#include "dht/view/pack.hpp"
+
+namespace skald::roles {
+
+namespace {
+
+using dht::pack::fields;
+using dht::pack::reader;
+using dht::pack::writer;
+
+constexpr std::size_t item_bytes = 16;
+
+void put(writer& w, const dialog_party& p) {
+  w.array(5);
+  w.str(p.aor);
+  w.str(p.tag);
+  w.str(p.contact);
+  w.str(p.token);
+  w.uint(p.binding_id);
+}
+
+dialog_party get_party(reader& r) {
+  dialog_party p;
+  fields f(r);
+  if (f.more()) p.aor = r.bin();
+  if (f.more()) p.tag = r.bin();
+  if (f.more()) p.contact = r.bin();
+  if (f.more()) p.token = r.bin();
+  if (f.more()) p.binding_id = r.uint();
+  return p;
+}
+
+} // namespace
+
+std::string dialog_item(std::string_view call_id, std::string_view tag, std::string_view other_tag) {
+  if (other_tag < tag) std::swap(tag, other_tag);
+  std::string text(call_id);
+  text.append("\n").append(tag).append("\n").append(other_tag);
+  return to_hex(std::string_view(crypto::sha256(text)).substr(0, item_bytes));
+}
+
+std::string dialog_record::item() const { return dialog_item(call_id, caller.tag, callee.tag); }
+
+std::string encode(const dialog_record& d) {
+  std::string out;
+  writer w(out);
+  w.array(6);
+  w.str(d.call_id);
+  put(w, d.caller);
+  put(w, d.callee);
+  w.sint(d.started);
+  w.sint(d.updated);
+  w.str(d.relay);
+  return out;
+}
+
+result<dialog_record> decode_dialog(std::string_view bytes) {
+  reader r(bytes);
+  dialog_record d;
+  {
+    fields f(r);
+    if (f.more()) d.call_id = r.bin();
+    if (f.more()) d.caller = get_party(r);
+    if (f.more()) d.callee = get_party(r);
+    if (f.more()) d.started = r.sint();
+    if (f.more()) d.updated = r.sint();
+    if (f.more()) d.relay = r.bin();
+  }
+  if (!r.ok()) return std::unexpected(errc::malformed);
+  if (d.call_id.empty()) return std::unexpected(errc::missing);
+  return d;
+}
+
+} // namespace skald::roles

@@ -1,0 +1,93 @@
+#pragma once
+// All requests under way on one worker, and the machine that runs their branches: sends, fails over, cancels, gathers
+// responses and answers upstream once (RFC 3261 §16.6 to §16.10). It knows nothing of stages. One thread.
+#include "roles/proxy/context.hpp"
+#include "roles/core/ports.hpp"
+#include "roles/proxy/server_resolver.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <unordered_map>
+
+namespace skald::roles {
+
+// Port: what passes is shown to those who learn from it. `flow`: where a response came from.
+class passage_observer {
+public:
+  virtual ~passage_observer() = default;
+  // A response of a branch, our Via taken off, before anything is decided: from a UA or foreign server it is cleaned.
+  virtual void on_arrived(context& c, branch& b, sip::message& response, const sip::arrival& from) = 0;
+  // A response that goes upstream now (1xx but 100, or final).
+  virtual void on_passing(context& c, sip::message& response) = 0;
+};
+
+class contexts {
+public:
+  contexts(worker_env& env, server_resolver& resolver, passage_observer& observer);
+  ~contexts();
+
+  // nullptr: over contexts_max.
+  context_ptr create(sip::server_id id, sip::message request, const sip::arrival& from,
+                     std::shared_ptr<const name_index> names);
+  context_ptr find(sip::server_id id) const;
+  std::size_t size() const { return by_server_.size(); }
+
+  // ---- upstream
+  sip::message make_response(const context& c, int status) const; // of our own
+  void provisional(context& c, int status);
+  void answer(const context_ptr& c, sip::message response); // a final one; later ones are dropped, but for 2xx
+  void answer(const context_ptr& c, int status);
+  void answer_retry(const context_ptr& c, int status, seconds after);
+
+  // ---- downstream: starts one branch, or several at once. Never with an empty list, never empty ways.
+  void forward(const context_ptr& c, std::vector<branch> branches);
+  void forward(const context_ptr& c, stage from, way w);
+  // The caller gave up, or a timer did.
+  void cancel_all(const context_ptr& c, std::string_view reason);
+  // RFC 3261 §16.8 for the fork as a whole: after `t` every branch that still runs is cancelled and counts as 408.
+  void limit_ringing(const context_ptr& c, duration t);
+
+  // ---- from the transaction layer. False: not one of ours.
+  bool on_response(sip::client_id id, sip::message response, const sip::arrival& from);
+  bool on_failure(sip::client_id id, sip::client_failure why);
+  bool on_client_ended(sip::client_id id);
+  void on_server_ended(sip::server_id id);
+
+  // Puts our Via on a request that is to leave on that flow. Also for what goes without a transaction.
+  void put_via(sip::message& request, const sip::flow& flow, std::uint32_t loop_hash, const name_index& names);
+  std::string unique_tag();
+
+private:
+  struct place {
+    context_ptr context;
+    std::size_t branch = 0;
+  };
+  void start_way(const context_ptr& c, std::size_t i);
+  void start_link(const context_ptr& c, std::size_t i);
+  void start_server(const context_ptr& c, std::size_t i);
+  void next_target(const context_ptr& c, std::size_t i);
+  void transmit(const context_ptr& c, std::size_t i, const sip::flow& flow);
+  void arm(const context_ptr& c, std::size_t i);
+  void arm_timer_c(const context_ptr& c, std::size_t i);
+  void way_failed(const context_ptr& c, std::size_t i, int status);
+  void branch_final(const context_ptr& c, std::size_t i, sip::message response);
+  void finish(const context_ptr& c);
+  void give_up(const context_ptr& c, std::size_t i, int status);
+  void cancel_branch(const context_ptr& c, std::size_t i, std::string_view reason);
+  void cancel_others(const context_ptr& c, std::size_t except, std::string_view reason);
+  void stop_timers(branch& b);
+  void pass(const context_ptr& c, sip::message response);
+  void maybe_forget(const context_ptr& c);
+
+  worker_env& env_;
+  server_resolver& resolver_;
+  passage_observer& observer_;
+  std::uint64_t serial_ = 0;
+  std::unordered_map<sip::server_id, context_ptr> by_server_;
+  std::unordered_map<sip::client_id, place> by_client_;
+  std::shared_ptr<bool> alive_;
+};
+
+} // namespace skald::roles

@@ -1,0 +1,120 @@
+// The sending half of contexts: ways, targets, Via, the timers of a branch.
+#include "roles/proxy/contexts.hpp"
+
+#include "base/metrics.hpp"
+#include "sip/transaction/branch.hpp"
+
+namespace skald::roles {
+
+namespace {
+metrics::counter failovers("skald_proxy_target_failovers_total", "Requests sent to the next target of a foreign server.");
+}
+
+void contexts::start_way(const context_ptr& c, std::size_t i) {
+  branch& b = c->branches[i];
+  ++b.turn;
+  arm(c, i);
+  switch (b.ways[b.at].kind) {
+  case way::kind::flow:
+    if (!env_.flows.alive(b.ways[b.at].flow)) return way_failed(c, i, 430); // RFC 5626 §5.3
+    return transmit(c, i, b.ways[b.at].flow);
+  case way::kind::link: return start_link(c, i);
+  case way::kind::server: return start_server(c, i);
+  }
+}
+
+void contexts::start_link(const context_ptr& c, std::size_t i) {
+  const branch& b = c->branches[i];
+  env_.flows.open_link(b.ways[b.at].node, [this, alive = alive_, weak = std::weak_ptr(c), i,
+                                           turn = b.turn](std::optional<sip::flow> f) {
+    const context_ptr c = weak.lock();
+    if (!*alive || !c || c->branches[i].turn != turn || c->branches[i].done) return;
+    if (f) transmit(c, i, *f);
+    else way_failed(c, i, 430);
+  });
+}
+
+void contexts::start_server(const context_ptr& c, std::size_t i) {
+  const branch& b = c->branches[i];
+  resolver_.resolve(b.ways[b.at].next_hop, [this, alive = alive_, weak = std::weak_ptr(c), i,
+                                            turn = b.turn](std::vector<sip::target> targets) {
+    const context_ptr c = weak.lock();
+    if (!*alive || !c || c->branches[i].turn != turn || c->branches[i].done) return;
+    branch& b = c->branches[i];
+    b.targets = std::move(targets);
+    if (b.targets.size() > targets_max) b.targets.resize(targets_max);
+    b.target_at = 0;
+    if (b.targets.empty()) return way_failed(c, i, 480); // RFC 3263 §4.3: nothing to try
+    next_target(c, i);
+  });
+}
+
+void contexts::next_target(const context_ptr& c, std::size_t i) {
+  branch& b = c->branches[i];
+  ++b.turn;
+  if (b.target_at > 0) failovers.add();
+  const sip::target& to = b.targets[b.target_at++];
+  env_.flows.open(to, [this, alive = alive_, weak = std::weak_ptr(c), i, turn = b.turn](std::optional<sip::flow> f) {
+    const context_ptr c = weak.lock();
+    if (!*alive || !c || c->branches[i].turn != turn || c->branches[i].done) return;
+    if (f) transmit(c, i, *f);
+    else way_failed(c, i, 480);
+  });
+}
+
+void contexts::transmit(const context_ptr& c, std::size_t i, const sip::flow& flow) {
+  branch& b = c->branches[i];
+  const way& w = b.ways[b.at];
+  sip::message m = w.request;
+  if (w.kind == way::kind::link) m.prepend(sip::header::route, w.link_route);
+  put_via(m, flow, c->loop_hash, *c->names);
+  b.ringing = false;
+  const sip::client_id id = env_.transactions->send_request(m, flow);
+  branch& now = c->branches[i]; // a failure may have been told already
+  if (id == sip::client_id::none) return way_failed(c, i, 430);
+  now.client = id;
+  by_client_[id] = {c, i};
+}
+
+void contexts::put_via(sip::message& request, const sip::flow& flow, std::uint32_t loop_hash, const name_index& names) {
+  const cluster_facts& facts = *names.facts();
+  const std::string branch = sip::make_branch(*facts.keys, env_.clock.wall(), {env_.worker, ++serial_, loop_hash});
+  std::string value = "SIP/2.0/";
+  value += sip::via_name(flow.transport);
+  value += ' ';
+  // On links the node's name: a response without a transaction finds its node by it.
+  value += flow.transport == sip::transport::link ? names.host_of_self() : env_.flows.advertised(flow).text();
+  if (flow.transport == sip::transport::udp) value += ";rport"; // RFC 3581 §3
+  value += ";branch=" + branch;
+  request.prepend(sip::header::via, value);
+}
+
+// Timer C for an INVITE (RFC 3261 §16.6 step 11), the stage's budget for all else (sip.md §7).
+void contexts::arm(const context_ptr& c, std::size_t i) {
+  branch& b = c->branches[i];
+  if (c->is_invite()) {
+    if (b.from == stage::out || b.ways[b.at].kind != way::kind::link) arm_timer_c(c, i);
+    return;
+  }
+  if (b.budget != timer_id::none) return; // one budget for all the ways of a branch
+  b.budget = env_.timers.at(env_.clock.now() + budget_of(b.from), [this, weak = std::weak_ptr(c), i] {
+    const context_ptr c = weak.lock();
+    if (!c || c->branches[i].done) return;
+    c->branches[i].budget = timer_id::none;
+    give_up(c, i, 480);
+  });
+}
+
+void contexts::arm_timer_c(const context_ptr& c, std::size_t i) {
+  branch& b = c->branches[i];
+  if (b.ways[b.at].kind == way::kind::link) return; // runs at the far end
+  env_.timers.cancel(b.timer_c);
+  b.timer_c = env_.timers.at(env_.clock.now() + timer_c_time, [this, weak = std::weak_ptr(c), i] {
+    const context_ptr c = weak.lock();
+    if (!c || c->branches[i].done) return;
+    c->branches[i].timer_c = timer_id::none;
+    give_up(c, i, 408);
+  });
+}
+
+} // namespace skald::roles

@@ -1,0 +1,47 @@
+#pragma once
+// The core of one worker: what the transaction layer hands up goes to the stages, what comes back to the branches.
+// One per worker, on its thread.
+#include "roles/core/ports.hpp"
+#include "sip/transaction/layer.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace skald::roles {
+
+class authenticator;
+class server_resolver;
+struct worker;
+
+class core final : public sip::transaction_user {
+public:
+  // All of them outlive the core. `env.transactions` has to be set before the first message.
+  core(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver);
+  ~core() override;
+
+  // The cores of all workers of this node, by worker number; set before the first message, read only after. Needed for
+  // responses that arrive at another worker than the one that waits for them.
+  void set_siblings(std::vector<core*> all) { siblings_ = std::move(all); }
+
+  void on_request(sip::server_id id, sip::message request, const sip::arrival& from) override;
+  void on_cancel(sip::server_id cancel, sip::server_id invite, sip::message request, const sip::arrival& from) override;
+  void on_ack(sip::message request, const sip::arrival& from) override;
+  void on_response(sip::client_id id, sip::message response, const sip::arrival& from) override;
+  void on_failure(sip::client_id id, sip::client_failure why) override;
+  void on_stray_response(sip::message response, const sip::arrival& from) override;
+  void on_server_ended(sip::server_id id, bool acknowledged) override;
+  void on_client_ended(sip::client_id id) override;
+
+  // A stream broke: its subscriber is not reached by it any more.
+  void on_flow_gone(const sip::flow& f);
+  // Requests under way; for drain and metrics.
+  std::size_t size() const;
+
+private:
+  struct impl;
+  std::unique_ptr<impl> impl_;
+  std::vector<core*> siblings_;
+};
+
+} // namespace skald::roles

@@ -1,0 +1,132 @@
+// From stage to stage: one load from the ring, then a function call or a link (sip.md §1).
+#include "base/crypto.hpp"
+#include "base/encoding.hpp"
+#include "base/metrics.hpp"
+#include "roles/proxy/stages.hpp"
+#include "sip/message/cseq.hpp"
+#include "sip/message/via.hpp"
+#include "sip/transaction/branch.hpp"
+
+namespace skald::roles {
+
+namespace {
+
+metrics::counter third_hops("skald_proxy_third_hops_total", "Requests refused because two nodes already passed one stage on.");
+metrics::counter no_owner("skald_proxy_no_owner_total", "Requests for which no owner was to be had.");
+metrics::counter bad_link_routes("skald_proxy_bad_link_routes_total", "Requests on links without a stage of ours.");
+metrics::counter passed_on("skald_proxy_passed_on_total", "Requests for keys of others, passed on once more.");
+
+void run_here(worker& w, const context_ptr& c, stage to, const std::string& aor) {
+  switch (to) {
+  case stage::in: return;
+  case stage::orig: return run_orig(w, c, aor);
+  case stage::term: return run_term(w, c, aor);
+  case stage::out: return;
+  }
+}
+
+void send_by_link(worker& w, const context_ptr& c, stage from, const node_id& to, link_route r) {
+  way out;
+  out.kind = way::kind::link;
+  out.request = c->request;
+  out.node = to;
+  out.link_route = make_link_route(*c->names, to, r);
+  w.calls.forward(c, from, std::move(out));
+}
+
+void run_link_out(worker& w, const context_ptr& c) {
+  const auto top = c->request.first(sip::header::route);
+  const auto ours = top ? read_our_route(*c->names, c->from.flow.local, *top) : std::nullopt;
+  if (!ours || !ours->token) return run_out_foreign(w, c, stage::out); // sent back to the caller's edge by orig
+  const sip::token& t = *ours->token;
+  // A dialog token is judged here too: it opens only what it was made for.
+  if (t.kind == sip::token_kind::dialog && fit_of(t, c->request) == token_fit::no) return w.calls.answer(c, 481);
+  if (t.node != c->facts().view->self.head()) return w.calls.answer_retry(c, 500, retry_after);
+  c->request.remove_first_value(sip::header::route);
+  auto out = way_by_token(w, *c->names, c->request, *ours, c->secure);
+  if (!out) return w.calls.answer(c, out.error());
+  w.calls.forward(c, stage::out, std::move(*out));
+}
+
+} // namespace
+
+void enter(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor) {
+  const cluster_facts& facts = c->facts();
+  const node_id* owner = facts.registrars ? facts.registrars->owner(dht::key_of_aor(aor)) : nullptr;
+  if (owner == nullptr) {
+    no_owner.add();
+    return w.calls.answer_retry(c, 500, retry_after);
+  }
+  if (*owner == facts.view->self) return run_here(w, c, to, aor);
+  link_route r{.stage = to, .aor = aor, .hop = 1, .edge = c->edge_name, .secure = c->secure, .stamp = {}};
+  send_by_link(w, c, from, *owner, std::move(r));
+}
+
+void run_link(worker& w, const context_ptr& c) {
+  w.calls.provisional(*c, 100); // every request on a link at once (sip.md §6; RFC 4320 lets it)
+  const auto top = c->request.first(sip::header::route);
+  auto r = top ? read_link_route(*c->names, *top) : std::nullopt;
+  if (!r || r->stage == stage::in) {
+    bad_link_routes.add();
+    return w.calls.answer(c, 403);
+  }
+  c->loop_hash = loop_hash_of(c->request);
+  if (has_looped(*c->names, c->request, c->loop_hash)) return w.calls.answer(c, 482);
+  c->request.remove_first_value(sip::header::route);
+  c->entered = r->stage;
+  c->hop = r->hop;
+  c->edge_name = r->edge;
+  c->secure = r->secure;
+  if (r->stage == stage::out) return run_link_out(w, c);
+  if (r->aor.empty()) return w.calls.answer(c, 400);
+  const cluster_facts& facts = c->facts();
+  const node_id* owner = facts.registrars ? facts.registrars->owner(dht::key_of_aor(r->aor)) : nullptr;
+  if (owner == nullptr || *owner == facts.view->self) {
+    if (owner == nullptr) return w.calls.answer_retry(c, 500, retry_after);
+    return run_here(w, c, r->stage, r->aor);
+  }
+  if (r->hop >= stage_hops_max) { // sip.md §1: a third hop for one stage
+    third_hops.add();
+    return w.calls.answer_retry(c, 500, retry_after);
+  }
+  passed_on.add();
+  ++r->hop;
+  send_by_link(w, c, r->stage, *owner, std::move(*r));
+}
+
+bool take_hop(worker& w, const context_ptr& c) {
+  const auto line = c->request.line(sip::header::max_forwards);
+  std::uint32_t left = max_forwards_default; // RFC 3261 §16.6 step 3
+  if (line) left = sip::parse_number(*line).value_or(0);
+  if (left == 0) {
+    w.calls.answer(c, 483); // §16.3 step 3
+    return false;
+  }
+  c->request.set(sip::header::max_forwards, std::to_string(left - 1));
+  return true;
+}
+
+std::uint32_t loop_hash_of(const sip::message& m) {
+  std::string text(m.request_uri());
+  // The view stamp and the hop count are no part of where a request goes.
+  for (std::string_view v : m.values(sip::header::route)) {
+    text += '\n';
+    if (const std::size_t at = v.find(";vs="); at != std::string_view::npos) v = v.substr(0, at);
+    text += v;
+  }
+  for (const sip::header h : {sip::header::from, sip::header::to, sip::header::call_id, sip::header::cseq})
+    text.append("\n").append(m.line(h).value_or(std::string_view{}));
+  return get_be<std::uint32_t>(std::string_view(crypto::sha1(text)).substr(0, 4));
+}
+
+bool has_looped(const name_index& names, const sip::message& m, std::uint32_t hash) {
+  for (const std::string_view value : m.values(sip::header::via)) {
+    const auto v = sip::parse_via(value);
+    if (!v) continue;
+    const auto parts = sip::open_branch(v->branch, *names.facts()->keys);
+    if (parts && parts->loop_hash == hash) return true;
+  }
+  return false;
+}
+
+} // namespace skald::roles
