@@ -38,6 +38,7 @@ class control_routes {
 public:
   using respond = std::move_only_function<void(control_reply)>;
   explicit control_routes(control_services s) : services_(std::move(s)) {}
+  void set_query(cluster_query& q) { services_.query = &q; } // before the first request
 
   control_reply handle(const control_request& r);          // any thread; blocks
   // cluster_query's local answerer; cluster thread.

@@ -1,0 +1,238 @@
+#include "node/cluster_unit.hpp"
+
+#include "base/log.hpp"
+#include "certs/peer.hpp"
+#include "dht/directory/record.hpp"
+#include "node/state_dir.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace skald::node {
+
+using nlohmann::json;
+
+namespace {
+
+// What membership and bodies are framed with on the gossip channel: u8 type, u8 version, body (design §10).
+std::string gossip_frame(dht::frame_type type, std::string_view body) {
+  std::string out{static_cast<char>(type), '\1'};
+  return out.append(body);
+}
+
+constexpr std::string_view memory_file = "/cluster.json";
+
+} // namespace
+
+cluster_unit::cluster_unit(cluster_unit_config config, loop& events, const clock& clk, rng& random,
+                           sip::dns_port* dns, std::function<void()> changed)
+    : config_(std::move(config)), events_(events), clock_(clk), random_(random), dns_(dns),
+      changed_(std::move(changed)) {}
+
+cluster_unit::~cluster_unit() = default;
+
+outcome<void> cluster_unit::open_state() {
+  if (const auto text = read_file(config_.state_dir + std::string(memory_file)); text) {
+    const json j = json::parse(*text, nullptr, false);
+    if (j.is_object()) {
+      known_life_ = j.value("life", std::uint64_t{0});
+      remembered_members_ = j.value("members", std::size_t{0});
+      for (const json& p : j.value("peers", json::array()))
+        if (p.is_string())
+          if (const auto e = endpoint::parse(p.get<std::string>())) remembered_peers_.push_back(*e);
+    }
+  }
+  auto durable = sqlite_table::open(config_.state_dir + "/durable.db");
+  if (!durable) return std::unexpected(durable.error());
+  durable_ = std::move(*durable);
+  auto log = append_log::open(config_.state_dir + "/volatile.log");
+  if (!log) return std::unexpected(log.error());
+  log_ = std::move(*log);
+  return {};
+}
+
+std::optional<endpoint> cluster_unit::link_address(const node_id& id) const {
+  return link_addresses_.with([&](const auto& all) -> std::optional<endpoint> {
+    const auto found = all.find(id);
+    if (found == all.end()) return std::nullopt;
+    return found->second;
+  });
+}
+
+outcome<void> cluster_unit::start(link_hub& links) {
+  links_ = &links;
+  if (auto opened = open_state(); !opened) return opened;
+  started_ = events_.now();
+  if (auto up = start_mesh(); !up) return up;
+  start_membership();
+  if (auto up = start_store(); !up) return up;
+  shared_ = std::make_unique<shared_state>(clock_, events_.timers(), random_, *store_, config_.bundle->domain,
+                                           [this] { publish_facts(); });
+  on_view(membership_->current());
+  links_->set_user(*this);
+  links_->start();
+  membership_turn();
+  shared_->start();
+  start_directory();
+  join_tick();
+  return {};
+}
+
+outcome<void> cluster_unit::start_store() {
+  dht::store_ports ports{.links = links_, .timers = &events_.timers(), .time = &clock_, .durable = durable_.get(),
+                         .log = log_.get(), .post = [this](std::move_only_function<void()> f) { events_.post_always(std::move(f)); }};
+  ports.cluster_offset = [this] { return membership_->time().time(clock_.now()) - clock_.wall(); };
+  dht::store_hooks hooks;
+  hooks.settled = [this] { try_activate(); };
+  hooks.disk_failed = [](const failure& f) { log::error("store", f.what); };
+  store_ = std::make_unique<dht::store>(config_.bundle->id, std::move(ports), dht::store_config{}, std::move(hooks));
+  return store_->load();
+}
+
+outcome<void> cluster_unit::start_mesh() {
+  dht::mesh_config mesh{.identity = config_.bundle, .bind = {}};
+  for (const ip_family family : {ip_family::v4, ip_family::v6})
+    for (const ip_address& a : config_.addresses)
+      if (a.family == family) {
+        mesh.bind.push_back({a, config_.node.overlay_port});
+        break;
+      }
+  dht::mesh_callbacks on;
+  on.gossip = [this](const node_id& from, std::string_view bytes) { on_gossip(from, bytes); };
+  on.peer = [this](const dht::mesh_peer& p) { on_peer(p); };
+  on.unreachable = [this](const node_id& id) { membership_->peer_hint(id, clock_.now()); };
+  on.twin = [this](const endpoint& at) {
+    log::error("mesh", fmt::format("another process runs with this node's bundle at {}; this one stops", at.text()));
+    if (stop_asked) stop_asked();
+  };
+  auto opened = dht::mesh::open(events_.io(), clock_, std::move(mesh), std::move(on));
+  if (!opened) return std::unexpected(opened.error());
+  mesh_ = std::move(*opened);
+  return {};
+}
+
+void cluster_unit::start_membership() {
+  dht::membership_config m{.self = config_.bundle->id};
+  m.body = config_.body;
+  m.body.version = static_cast<std::uint64_t>(clock_.wall());
+  m.known_life = known_life_;
+  own_record_ = dht::make_record(*config_.bundle, m.body);
+  config_.body = m.body;
+  membership_ = std::make_unique<dht::membership>(std::move(m), *this, *links_, *this, clock_, random_, clock_.now());
+}
+
+// ---- datagrams and frames
+
+void cluster_unit::send(const node_id& to, std::string bytes) { mesh_->send_gossip(to, bytes); }
+
+void cluster_unit::membership_turn() {
+  membership_->tick(clock_.now());
+  arm_membership();
+}
+
+void cluster_unit::arm_membership() {
+  const mono_time next = membership_->next_deadline();
+  if (membership_timer_ != timer_id::none && membership_due_ <= next) return;
+  events_.timers().cancel(membership_timer_);
+  membership_due_ = next;
+  membership_timer_ = events_.timers().at(next, [this] {
+    membership_timer_ = timer_id::none;
+    membership_turn();
+  });
+}
+
+void cluster_unit::on_gossip(const node_id& from, std::string_view bytes) {
+  if (bytes.size() < 2) return;
+  switch (static_cast<std::uint8_t>(bytes[0])) {
+  case std::to_underlying(dht::frame_type::gossip):
+    membership_->receive(from, bytes, clock_.now());
+    arm_membership();
+    return;
+  case std::to_underlying(dht::frame_type::body_request):
+    if (const auto id = node_id::from_bytes(bytes.substr(2)))
+      if (const auto found = records_.find(*id); found != records_.end())
+        mesh_->send_gossip(from, gossip_frame(dht::frame_type::body_reply, found->second));
+    return;
+  case std::to_underlying(dht::frame_type::body_reply): take_record(bytes.substr(2)); return;
+  default: return;
+  }
+}
+
+void cluster_unit::on_peer(const dht::mesh_peer& peer) {
+  // Both ends show their record first: with it come the ports, so links can be opened.
+  mesh_->send_gossip(peer.id, gossip_frame(dht::frame_type::body_reply, own_record_));
+  membership_->contact(peer.id, clock_.now());
+  arm_membership();
+}
+
+void cluster_unit::on_frame(const node_id& from, dht::frame f) {
+  switch (f.type) {
+  case dht::frame_type::control_request:
+  case dht::frame_type::control_reply:
+    if (query_ != nullptr) query_->on_frame(from, f);
+    return;
+  case dht::frame_type::store_write:
+  case dht::frame_type::store_ack:
+  case dht::frame_type::store_fetch:
+  case dht::frame_type::store_records:
+  case dht::frame_type::store_put:
+  case dht::frame_type::store_put_done:
+  case dht::frame_type::store_copy:
+  case dht::frame_type::store_copy_done:
+  case dht::frame_type::store_copy_request:
+    if (!store_->on_frame(from, f)) log::warning("store", fmt::format("a malformed frame from {}", from.hex()));
+    return;
+  case dht::frame_type::hello:
+  case dht::frame_type::goodbye:
+  case dht::frame_type::link_ping:
+  case dht::frame_type::link_pong:
+  case dht::frame_type::gossip:
+  case dht::frame_type::members_exchange:
+  case dht::frame_type::members_reply:
+  case dht::frame_type::body_request:
+  case dht::frame_type::body_reply:
+    membership_->on_frame(from, f, clock_.now());
+    arm_membership();
+    return;
+  }
+}
+
+void cluster_unit::on_link_up(const node_id& peer) { store_->on_link_up(peer); }
+
+void cluster_unit::on_link_down(const node_id& peer) {
+  store_->on_link_down(peer);
+  membership_->peer_hint(peer, clock_.now());
+  arm_membership();
+}
+
+// ---- records: bodies that their nodes signed
+
+void cluster_unit::take_record(std::string_view bytes) {
+  const auto verified = dht::verify_record(bytes, certs::trust_of(*config_.bundle), clock_.wall());
+  if (!verified || verified->id == config_.bundle->id) return;
+  if (verified->body.addresses.empty()) return;
+  records_[verified->id] = std::string(bytes);
+  mesh_->set_address(verified->id, {verified->body.addresses.front(), verified->body.overlay_port});
+  link_addresses_.with([&](auto& all) { all[verified->id] = {verified->body.addresses.front(), verified->body.link_port}; });
+  membership_->body_known(verified->id, verified->body, clock_.now());
+  arm_membership();
+}
+
+void cluster_unit::on_body_wanted(const node_id& member, std::uint64_t) {
+  const std::string request = gossip_frame(dht::frame_type::body_request, member.view());
+  if (mesh_->send_gossip(member, request)) return;
+  std::size_t asked = 0;
+  for (const dht::mesh_peer& p : mesh_->peers())
+    if (asked++ < 3) mesh_->send_gossip(p.id, request);
+}
+
+// ---- the directory: OpenDHT, for those whom gossip has not reached
+
+void cluster_unit::start_directory() {
+  records_[config_.bundle->id] = own_record_;
+}
+
+void cluster_unit::read_directory() {}
+
+} // namespace skald::node

@@ -1,0 +1,154 @@
+#pragma once
+// This node's part in the cluster, on the cluster thread: mesh, directory, membership, links, store, and what follows
+// from them: the facts that workers see, and joining, serving, leaving.
+//
+// Life: construct, start() (binds ports, loads state, begins to join), run the loop; leave() or just stop.
+#include "base/guarded.hpp"
+#include "certs/bundle.hpp"
+#include "dht/directory/directory.hpp"
+#include "dht/mesh/mesh.hpp"
+#include "dht/ring/rings.hpp"
+#include "dht/store/replicated.hpp"
+#include "dht/swim/membership.hpp"
+#include "node/append_log.hpp"
+#include "node/cluster_query.hpp"
+#include "node/config.hpp"
+#include "node/link_hub.hpp"
+#include "node/loop.hpp"
+#include "node/seeds.hpp"
+#include "node/shared_state.hpp"
+#include "node/sqlite_table.hpp"
+#include "roles/core/ports.hpp"
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace skald::node {
+
+struct cluster_unit_config {
+  node_config node;
+  certs::bundle_ptr bundle;
+  std::string state_dir;
+  std::vector<ip_address> addresses; // to bind
+  dht::member_body body;             // what this node says of itself; version is filled in here
+};
+
+class cluster_unit final : public roles::cluster_port,
+                           dht::datagrams,
+                           dht::link_user,
+                           dht::membership_observer {
+public:
+  // `dns` may be nullptr (numeric seeds only). `changed`: called on the cluster thread whenever the facts are new.
+  cluster_unit(cluster_unit_config config, loop& events, const clock& clk, rng& random, sip::dns_port* dns,
+               std::function<void()> changed);
+  ~cluster_unit() override;
+
+  // For stream_setup: where a node's link port is. Any thread.
+  std::optional<endpoint> link_address(const node_id& id) const;
+
+  // `links` is bound, not started. Everything here lives until the loop has stopped.
+  outcome<void> start(link_hub& links);
+  // Draining, handing over, telling everybody; then `done`. At most leave_deadline.
+  void leave(std::move_only_function<void()> done);
+  // Saves what a restart wants to know. The last call, on the cluster thread, before the loop stops.
+  void stop();
+  // Called when this process has to end by itself: the same bundle runs elsewhere.
+  std::function<void()> stop_asked;
+
+  // roles::cluster_port; any thread.
+  roles::facts_ptr facts() const override { return facts_.load(); }
+  dht::store_api& store() override { return *store_; }
+
+  dht::store& whole_store() { return *store_; }
+  shared_state& shared() { return *shared_; }
+  void set_query(cluster_query& q) { query_ = &q; }
+  void set_names_in_dns(bool seen);
+  std::string waiting_for() const; // why this node is not active yet; empty if it is
+  milliseconds clock_deviation() const { return membership_->time().deviation(); }
+  std::size_t mesh_peers() const { return mesh_->peers().size(); }
+
+private:
+  // dht::datagrams
+  void send(const node_id& to, std::string bytes) override;
+  // dht::link_user
+  void on_frame(const node_id& from, dht::frame f) override;
+  void on_link_up(const node_id& peer) override;
+  void on_link_down(const node_id& peer) override;
+  // dht::membership_observer
+  void on_view(dht::view_ptr v) override;
+  void on_body_wanted(const node_id& member, std::uint64_t version) override;
+  void on_self_removed(std::uint64_t new_life, duration joining_for) override;
+  void on_stale(bool stale) override;
+
+  // cluster_unit.cpp: what carries
+  outcome<void> open_state();
+  outcome<void> start_mesh();
+  void start_membership();
+  outcome<void> start_store();
+  void start_directory();
+  void membership_turn();
+  void arm_membership();
+  void on_gossip(const node_id& from, std::string_view bytes);
+  void on_peer(const dht::mesh_peer& peer);
+  void take_record(std::string_view record);
+  void read_directory();
+
+  // cluster_life.cpp: what follows
+  void publish_facts();
+  void join_tick();
+  void look_for_seeds();
+  bool may_begin_alone() const;
+  void try_activate();
+  void leave_tick(mono_time until);
+  void remember();
+  void write_memory();
+
+  cluster_unit_config config_;
+  loop& events_;
+  const clock& clock_;
+  rng& random_;
+  sip::dns_port* dns_;
+  std::function<void()> changed_;
+
+  std::unique_ptr<sqlite_table> durable_;
+  std::unique_ptr<append_log> log_;
+  link_hub* links_ = nullptr;
+  std::unique_ptr<dht::mesh> mesh_;
+  std::unique_ptr<dht::membership> membership_;
+  std::unique_ptr<dht::store> store_;
+  std::unique_ptr<shared_state> shared_;
+  std::unique_ptr<dht::directory> directory_;
+  cluster_query* query_ = nullptr;
+  dht::rings rings_;
+  std::unique_ptr<seed_finder> seeds_;
+  dht::view_ptr view_;
+
+  std::atomic<roles::facts_ptr> facts_;
+  guarded<std::unordered_map<node_id, endpoint>> link_addresses_;
+  std::map<node_id, std::string> records_; // newest signed record of each member, for those who ask
+  std::string own_record_;
+
+  // What the last life left: known_life_ 0 and remembered_members_ 0 where there was none.
+  std::uint64_t known_life_ = 0;
+  std::size_t remembered_members_ = 0;
+  std::vector<endpoint> remembered_peers_;
+
+  mono_time started_{};
+  timer_id membership_timer_ = timer_id::none;
+  mono_time membership_due_{};
+  unsigned join_ticks_ = 0;
+  bool leaving_ = false, stale_ = false, names_in_dns_ = false, remember_set_ = false;
+  std::move_only_function<void()> left_;
+};
+
+inline constexpr duration begin_alone_after = seconds(2);   // design §10: a founder without a seed's answer
+inline constexpr duration leave_deadline = seconds(15);
+inline constexpr duration join_retry = milliseconds(500);
+
+} // namespace skald::node

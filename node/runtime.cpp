@@ -1,0 +1,252 @@
+#include "node/runtime.hpp"
+
+#include "base/log.hpp"
+#include "certs/x509.hpp"
+#include "node/bundle_tls.hpp"
+#include "node/net_interfaces.hpp"
+#include "node/state_dir.hpp"
+#include "node/version.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <fmt/format.h>
+#include <future>
+#include <nlohmann/json.hpp>
+#include <pthread.h>
+#include <unistd.h>
+
+namespace skald::node {
+
+using nlohmann::json;
+
+namespace {
+
+dht::role_set built_roles() {
+  dht::role_set out;
+  for (const dht::role r : {dht::role::proxy, dht::role::registrar, dht::role::dns}) out.add(r);
+  return out;
+}
+
+} // namespace
+
+runtime::runtime(node_config config, certs::bundle bundle)
+    : config_(std::move(config)), bundle_(std::make_shared<const certs::bundle>(std::move(bundle))),
+      trust_(certs::trust_of(*bundle_)), cluster_loop_(clock_), group_(clock_, random_.next()) {}
+
+runtime::~runtime() {
+  stop_workers();
+  if (lock_ >= 0) ::close(lock_);
+}
+
+dht::role_set runtime::permitted_roles() const {
+  dht::role_set out;
+  for (const std::string& name : bundle_->roles)
+    if (const auto r = dht::role_from(name)) out.add(*r);
+  return out;
+}
+
+dht::member_body runtime::body() const {
+  dht::member_body b;
+  b.name = bundle_->name;
+  b.addresses = addresses_;
+  if (!config_.advertise.empty()) b.addresses = {*ip_address::parse(config_.advertise)};
+  b.overlay_port = config_.overlay_port;
+  b.link_port = config_.link_port;
+  b.sip_port = config_.sip_port;
+  b.sips_port = config_.sips_port;
+  b.dns_port = config_.dns_port;
+  b.zone = config_.zone;
+  b.capacity = config_.capacity;
+  b.roles = roles_;
+  b.software = software_text;
+  return b;
+}
+
+outcome<void> runtime::bind_workers() {
+  std::uint32_t count = config_.workers != 0 ? config_.workers : std::clamp(std::thread::hardware_concurrency(), 1u, 16u);
+  worker_config w;
+  w.addresses = addresses_;
+  if (!config_.advertise.empty()) w.advertise = *ip_address::parse(config_.advertise);
+  w.sip_port = config_.sip_port;
+  w.sips_port = config_.sips_port;
+  for (std::uint16_t i = 0; i < count; ++i) {
+    w.index = i;
+    workers_.push_back(std::make_unique<worker>(w, group_));
+    if (auto bound = workers_.back()->bind(); !bound) return bound;
+  }
+  return {};
+}
+
+outcome<void> runtime::bind_links() {
+  auto made = link_credentials(*bundle_);
+  if (!made) return std::unexpected(made.error());
+  group_.streams.links.set(std::move(*made));
+  group_.streams.verify_peer = make_peer_verifier(trust_, clock_);
+  group_.streams.where_is = [this](const node_id& id) { return cluster_->link_address(id); };
+  link_hub_config c{.self = bundle_->id, .addresses = addresses_, .port = config_.link_port};
+  links_ = std::make_unique<link_hub>(
+      cluster_loop_, c, group_.streams,
+      [] {
+        dht::hello h;
+        h.software = software_text;
+        return h;
+      },
+      [this](accepted_link link) { workers_[next_link_worker_++ % workers_.size()]->adopt_link(std::move(link)); });
+  return links_->bind();
+}
+
+outcome<void> runtime::start() {
+  started_ = clock_.now();
+  roles_ = permitted_roles().meet(built_roles());
+  if (!config_.roles.empty()) {
+    dht::role_set asked;
+    for (const std::string& name : config_.roles) asked.add(*dht::role_from(name));
+    for (const std::string_view name : dht::names(asked))
+      if (!permitted_roles().has(*dht::role_from(name)))
+        return std::unexpected(failure{fmt::format("the certificate of {} does not permit the role {}", bundle_->name, name), "issue a bundle with --role " + std::string(name)});
+    roles_ = roles_.meet(asked);
+  }
+  for (const std::string& a : config_.addresses) addresses_.push_back(*ip_address::parse(a));
+  if (addresses_.empty()) {
+    auto found = default_addresses();
+    if (!found) return std::unexpected(found.error());
+    addresses_ = std::move(*found);
+  }
+  state_dir_ = config_.state_dir.empty() ? default_state_dir(bundle_->name) : config_.state_dir;
+  if (auto made = make_state_dir(state_dir_); !made) return made;
+  auto locked = lock_state_dir(state_dir_);
+  if (!locked) return std::unexpected(locked.error());
+  lock_ = *locked;
+
+  tls_ = std::make_unique<phone_tls>(bundle_, group_.streams.phones, group_.streams.outbound);
+  group_.live.seed(static_cast<std::uint32_t>(random_.next()));
+  auto dns = dns_client::make(cluster_loop_);
+  if (!dns) return std::unexpected(dns.error());
+  cluster_dns_ = std::move(*dns);
+  dns_ = std::make_unique<dns_unit>(dns_unit_config{addresses_, config_.dns_port, roles_.has(dht::role::dns)}, cluster_loop_, clock_,
+                                    random_, *cluster_dns_, [this](bool seen) { cluster_->set_names_in_dns(seen); });
+  if (auto bound = dns_->bind(); !bound) {
+    log::warning("dns", fmt::format("{}; this node goes on without the role dns", bound.error().what));
+    roles_.bits = static_cast<std::uint16_t>(roles_.bits & ~std::to_underlying(dht::role::dns));
+  }
+  cluster_ = std::make_unique<cluster_unit>(cluster_unit_config{config_, bundle_, state_dir_, addresses_, body()}, cluster_loop_, clock_,
+                                            random_, cluster_dns_.get(), [this] { on_facts(); });
+  cluster_->stop_asked = [] { ::kill(::getpid(), SIGTERM); };
+  if (auto bound = bind_workers(); !bound) return bound;
+  if (auto bound = bind_links(); !bound) return bound;
+  std::vector<roles::core*> cores;
+  for (auto& w : workers_) {
+    auto unit = worker_unit::make(*w, clock_, *cluster_, replays_);
+    if (!unit) return std::unexpected(unit.error());
+    cores.push_back(&(*unit)->core());
+    units_.push_back(std::move(*unit));
+  }
+  for (auto& u : units_) u->core().set_siblings(cores);
+  if (auto up = cluster_->start(*links_); !up) return up;
+  dns_->start();
+  for (auto& w : workers_) w->start();
+  return start_control();
+}
+
+outcome<void> runtime::start_control() {
+  routes_ = std::make_unique<control_routes>(services());
+  query_ = std::make_unique<cluster_query>(clock_, cluster_loop_.timers(), *links_, [this](const std::string& what, const std::string& arg, const std::string& cursor) {
+    return routes_->answer_page(what, arg, cursor);
+  });
+  cluster_->set_query(*query_);
+  routes_->set_query(*query_);
+  control_path_ = config_.control.empty() ? state_dir_ + "/control.sock" : config_.control;
+  std::optional<endpoint> metrics_at;
+  if (!config_.metrics.empty()) metrics_at = *endpoint::parse(config_.metrics);
+  auto server = control_server::start(control_path_, metrics_at ? &*metrics_at : nullptr, [this](const control_request& r) { return routes_->handle(r); });
+  if (!server) return std::unexpected(server.error());
+  control_ = std::move(*server);
+  return {};
+}
+
+control_services runtime::services() {
+  control_services s;
+  s.events = &cluster_loop_;
+  s.time = &clock_;
+  s.facts = [this] { return cluster_->facts(); };
+  s.store = &cluster_->whole_store();
+  s.shared = &cluster_->shared();
+  s.status = [this] { return status_lines(); };
+  s.dns = [this](bool setup) { return dns_->status(setup); };
+  s.local_tls = [this] {
+    const auto facts = cluster_->facts();
+    std::vector<std::string> hosts{facts->config->default_domain};
+    for (const dht::member& m : facts->view->members)
+      if (m.alive() && !m.body.name.empty()) hosts.push_back(m.body.name + "." + facts->config->default_domain);
+    return tls_->row(bundle_->name, hosts, clock_.wall());
+  };
+  s.check_tls = [this](const std::string& cert, const std::string& key, const std::string& domain) { return tls_->check(cert, key, domain, clock_.wall()); };
+  s.leave = [this](std::move_only_function<void()> done) {
+    cluster_->leave([done = std::move(done)]() mutable {
+      done();
+      ::kill(::getpid(), SIGTERM);
+    });
+  };
+  s.built = built_roles();
+  s.permitted = permitted_roles();
+  s.claimed = roles_;
+  return s;
+}
+
+json runtime::status_lines() const {
+  std::uint64_t up_s = static_cast<std::uint64_t>(std::chrono::duration_cast<seconds>(clock_.now() - started_).count());
+  json out{{"uptime_s", up_s}, {"workers", workers_.size()}, {"mesh_peers", cluster_->mesh_peers()}, {"links", links_->peers().size()},
+           {"clock_deviation_ms", cluster_->clock_deviation().count()}, {"control", control_path_},
+           {"certificate_until", certs::date_text(bundle_->not_after)}};
+  if (const std::string waiting = cluster_->waiting_for(); !waiting.empty()) out["waiting_for"] = waiting;
+  return out;
+}
+
+void runtime::on_facts() {
+  tls_->take_settings(cluster_->shared().stored());
+  if (dns_) dns_->on_facts(cluster_->facts(), tls_->has_public());
+}
+
+std::string runtime::summary() const {
+  std::vector<std::string> texts;
+  for (const ip_address& a : addresses_) texts.push_back(a.text());
+  return fmt::format("{} {} of {} on {}: SIP {}, SIPS {}, overlay {}/udp, links {}/tcp, {} workers, roles {}", software_text, bundle_->name,
+                     bundle_->domain, fmt::join(texts, ", "), config_.sip_port, config_.sips_port, config_.overlay_port, config_.link_port,
+                     workers_.size(), fmt::join(dht::names(roles_), ","));
+}
+
+void runtime::stop_workers() {
+  control_.reset();
+  for (auto& w : workers_) w->stop();
+}
+
+int runtime::run() {
+  // Signals are taken by this thread alone: the loop runs on another, and leaving takes a moment.
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  sigaddset(&wanted, SIGTERM);
+  sigaddset(&wanted, SIGINT);
+  std::jthread cluster_thread([this] { cluster_loop_.run(); });
+  int signal = 0;
+  sigwait(&wanted, &signal);
+  log::info("node", "stopping");
+  std::atomic<bool> left = false;
+  cluster_loop_.post_always([&] { cluster_->leave([&] { left = true; }); });
+  // A second signal, or the deadline, ends it at once.
+  const timespec step{0, 20'000'000};
+  for (int i = 0; i < 1000 && !left; ++i)
+    if (sigtimedwait(&wanted, nullptr, &step) > 0) break;
+  stop_workers();
+  std::promise<void> stopped;
+  cluster_loop_.post_always([&] {
+    dns_.reset();
+    links_->stop();
+    cluster_->stop();
+    stopped.set_value();
+  });
+  stopped.get_future().wait();
+  cluster_loop_.stop();
+  return 0;
+}
+
+} // namespace skald::node

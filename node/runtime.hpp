@@ -1,0 +1,74 @@
+#pragma once
+// A whole node: the composition root. Everything is made here, in the order in which it may be seen, and ended in the
+// opposite one.
+#include "certs/bundle.hpp"
+#include "node/bundle_tls.hpp"
+#include "node/cluster_query.hpp"
+#include "node/cluster_unit.hpp"
+#include "node/config.hpp"
+#include "node/control_routes.hpp"
+#include "node/control_server.hpp"
+#include "node/dns_client.hpp"
+#include "node/dns_unit.hpp"
+#include "node/phone_tls.hpp"
+#include "node/system_clock.hpp"
+#include "node/system_rng.hpp"
+#include "node/worker.hpp"
+#include "node/worker_unit.hpp"
+#include "roles/core/replay.hpp"
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace skald::node {
+
+class runtime {
+public:
+  runtime(node_config config, certs::bundle bundle);
+  ~runtime();
+
+  // Binds everything; a failure names what could not be had.
+  outcome<void> start();
+  // Until somebody asks to stop: SIGTERM or SIGINT (leaves first), `skald leave`, or the node itself. Returns the exit code.
+  int run();
+  std::string summary() const; // one line for the log: name, domain, addresses, ports
+
+private:
+  outcome<void> bind_workers();
+  outcome<void> bind_links();
+  outcome<void> start_control();
+  dht::member_body body() const;
+  dht::role_set permitted_roles() const;
+  void on_facts();
+  void stop_workers();
+  nlohmann::json status_lines() const;
+  control_services services();
+
+  node_config config_;
+  certs::bundle_ptr bundle_;
+  std::vector<ip_address> addresses_;
+  dht::role_set roles_;
+  std::string state_dir_, control_path_;
+  int lock_ = -1;
+  system_clock clock_;
+  trust_slot trust_;
+  system_rng random_; // the cluster thread's
+  loop cluster_loop_;
+  worker_group group_;
+  roles::replay_memory replays_;
+  std::unique_ptr<phone_tls> tls_;
+  std::unique_ptr<dns_client> cluster_dns_;
+  std::unique_ptr<cluster_unit> cluster_;
+  std::unique_ptr<link_hub> links_;
+  std::vector<std::unique_ptr<worker>> workers_;
+  std::vector<std::unique_ptr<worker_unit>> units_;
+  std::size_t next_link_worker_ = 0;
+  std::unique_ptr<dns_unit> dns_;
+  std::unique_ptr<control_routes> routes_;
+  std::unique_ptr<cluster_query> query_;
+  std::unique_ptr<control_server> control_;
+  mono_time started_{};
+};
+
+} // namespace skald::node
