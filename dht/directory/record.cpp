@@ -1,65 +1,89 @@
 #include "dht/directory/record.hpp"
 
+#include "base/crypto.hpp"
+#include "base/encoding.hpp"
 #include "base/log.hpp"
-#include "base/metrics.hpp"
 #include "certs/signature.hpp"
+#include "dht/mesh/refusals.hpp"
 #include "dht/view/body_codec.hpp"
+#include "dht/view/pack.hpp"
 
-#include <array>
+#include <atomic>
+#include <fmt/format.h>
 
 namespace skald::dht {
 namespace {
 
-metrics::counter bad("skald_records_refused_total", "Directory records refused: malformed, not authentic, or of a foreign cluster");
-metrics::counter cut("skald_records_roles_cut_total", "Directory records that claimed a role which the certificate does not permit");
+constexpr std::uint8_t format = 1;
 
-constexpr std::string_view signed_as = "skald directory record 1:"; // no other signature of ours begins so
-
-std::unexpected<errc> refuse(errc why) {
-  bad.add();
-  return std::unexpected(why);
-}
+// Never sign bare bytes: with the purpose in front no other protocol's message can pass for a record.
+std::string signed_text(std::string_view body) { return std::string("skald directory record 1\n").append(body); }
 
 } // namespace
 
-std::string make_record(const certs::bundle& author, const member_body& body) {
-  const std::string inside = encode_body(body);
+std::string make_record(const member_body& own, const certs::bundle& author) {
+  const std::string body = encode_body(own);
   std::string out;
   pack::writer w(out);
   w.array(4);
-  w.uint(1);
-  w.bin(inside);
+  w.uint(format);
+  w.bin(body);
   w.bin(author.certificate);
-  w.bin(certs::sign(author, std::string(signed_as) + inside));
+  w.bin(certs::sign(author, signed_text(body)));
   return out;
 }
 
-result<verified_record> verify_record(std::string_view bytes, const certs::trust& against, unix_ms now) {
-  if (bytes.size() > record_bytes_max) return refuse(errc::too_large);
-  pack::reader r(bytes);
-  const std::size_t elements = r.array();
-  const auto version = r.uint();
-  const std::string_view inside = r.bin(), certificate = r.bin(), signature = r.bin();
-  if (!r.ok() || elements < 4 || version != 1) return refuse(errc::malformed);
-  const std::array chain{certificate};
-  const auto author = certs::check_peer(chain, against, now);
-  if (!author) return refuse(errc::not_authentic);
-  if (const auto good = certs::verify(certificate, std::string(signed_as).append(inside), signature); !good) return refuse(good.error());
-  auto body = decode_body(inside);
-  if (!body) return refuse(body.error());
-  if (body->name != author->name) return refuse(errc::not_authentic);
-  role_set permitted;
-  for (const std::string& name : author->roles)
-    if (const auto role = role_from(name)) permitted.add(*role);
-  verified_record out{author->id, std::move(*body), false};
-  const role_set believed = out.body.roles.meet(permitted);
-  if (!(believed == out.body.roles)) {
-    out.roles_cut = true;
-    cut.add();
-    log::warning("directory", "the record of " + out.body.name + " claims a role that its certificate does not permit");
+result<directory_entry> open_record(std::string_view record, const certs::trust& against, unix_ms now) {
+  if (record.size() > record_bytes_max) return std::unexpected(errc::too_large);
+  pack::reader r(record);
+  std::uint64_t said = 0;
+  std::string_view body_bytes, certificate, signature;
+  {
+    pack::fields f(r);
+    if (f.left() < 4) return std::unexpected(errc::malformed);
+    if (f.more()) said = r.uint();
+    if (f.more()) body_bytes = r.bin();
+    if (f.more()) certificate = r.bin();
+    if (f.more()) signature = r.bin();
   }
-  out.body.roles = believed;
+  if (!r.ok() || !r.at_end()) return std::unexpected(errc::malformed);
+  if (said != format) return std::unexpected(errc::unsupported);
+
+  const auto author = certs::check_peer(std::span(&certificate, 1), against, now);
+  if (!author) return std::unexpected(author.error() == certs::refusal::expired ? errc::expired : errc::not_authentic);
+  if (!certs::verify(certificate, signed_text(body_bytes), signature)) return std::unexpected(errc::not_authentic);
+  auto body = decode_body(body_bytes);
+  if (!body) return std::unexpected(body.error());
+  if (!equal_nocase(body->name, author->name)) return std::unexpected(errc::not_authentic);
+  cut_to_permitted(*body, permitted_roles(author->roles));
+  return directory_entry{author->id, std::move(*body), std::string(certificate)};
+}
+
+role_set permitted_roles(std::span<const std::string> role_names) {
+  role_set out;
+  for (const auto& name : role_names)
+    if (const auto r = role_from(name)) out.add(*r);
   return out;
+}
+
+void cut_to_permitted(member_body& body, role_set permitted) {
+  const role_set kept = body.roles.meet(permitted);
+  if (kept == body.roles) return;
+  const role_set beyond{static_cast<std::uint16_t>(body.roles.bits & ~permitted.bits)};
+  body.roles = kept;
+  // Each reader sees the same claim again and again: say it seldom. Threads: the DHT's and the cluster's.
+  static constinit std::atomic<bool> said{false};
+  count_refusal(mesh_refusal::role);
+  if (!said.exchange(true) || log::enabled(log::level::debug))
+    log::warning("mesh", fmt::format("{} claims roles that its certificate does not permit: {}", body.name, fmt::join(names(beyond), ", ")));
+}
+
+std::uint32_t directory_shard(const node_id& id, unsigned bits) {
+  return bits == 0 ? 0 : static_cast<std::uint32_t>(id.head() >> (64 - bits));
+}
+
+ring_key directory_key(std::string_view domain, std::uint32_t shard, unsigned bits) {
+  return ring_key::from_bytes(crypto::sha1(fmt::format("skald directory {} {}/{}", domain, shard, bits))).value();
 }
 
 } // namespace skald::dht
