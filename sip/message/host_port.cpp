@@ -27,7 +27,8 @@ bool is_host(std::string_view host) {
   if (host.empty()) return false;
   if (host.front() == '[') return is_ipv6_reference(host);
   // '_' is no host name character, but service names and Windows machines bring it.
-  return std::ranges::all_of(host, [](char c) { return lex::is_alpha(c) || lex::is_digit(c) || c == '-' || c == '.' || c == '_'; });
+  return std::ranges::all_of(
+      host, [](char c) { return lex::is_alpha(c) || lex::is_digit(c) || c == '-' || c == '.' || c == '_'; });
 }
 
 } // namespace

@@ -10,8 +10,8 @@ namespace skald::sip {
 namespace {
 
 bool is_clean_uri(std::string_view text) {
-  return !text.empty() &&
-         std::ranges::none_of(text, [](char c) { return lex::is_control(c) || c == ' ' || c == '<' || c == '>' || c == '"'; });
+  const auto is_foul = [](char c) { return lex::is_control(c) || c == ' ' || c == '<' || c == '>' || c == '"'; };
+  return !text.empty() && std::ranges::none_of(text, is_foul);
 }
 
 // What follows the URI: nothing, or header parameters.

@@ -12,7 +12,8 @@ namespace skald::sip {
 
 namespace {
 
-metrics::counter over_limit("skald_sip_message_over_limit_total", "SIP messages refused for their size or number of headers");
+metrics::counter over_limit("skald_sip_message_over_limit_total",
+                            "SIP messages refused for their size or number of headers");
 
 constexpr std::size_t usual_fields = 24;
 

@@ -22,7 +22,8 @@ bool is_scheme(std::string_view s) { // RFC 3986 §3.1
 }
 
 bool has_forbidden(std::string_view text) {
-  return std::ranges::any_of(text, [](char c) { return lex::is_control(c) || c == ' ' || c == '<' || c == '>' || c == '"'; });
+  return std::ranges::any_of(
+      text, [](char c) { return lex::is_control(c) || c == ' ' || c == '<' || c == '>' || c == '"'; });
 }
 
 // RFC 3261 §25.1: SIP-URI = "sip:" [ userinfo ] hostport uri-parameters [ headers ].

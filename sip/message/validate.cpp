@@ -60,7 +60,8 @@ complaint check_identity(const message& m) {
   if (call_id.empty() || call_id.find_first_of(" \t") != std::string_view::npos) return "Bad Call-ID";
   const auto seq = parse_cseq(*m.line(header::cseq));
   if (!seq) return "Bad CSeq";
-  if (m.is_request() && seq->method_name != m.method_name()) return "CSeq Method Differs"; // RFC 4475 §3.1.2.17, §3.1.2.18
+  // RFC 3261 §8.1.1.5; RFC 4475 §3.1.2.17
+  if (m.is_request() && seq->method_name != m.method_name()) return "CSeq Method Differs";
   return std::nullopt;
 }
 
