@@ -1,6 +1,5 @@
 #include "roles/core/subscriber.hpp"
 
-#include "base/crypto.hpp"
 #include "base/encoding.hpp"
 #include "dht/view/pack.hpp"
 #include "sip/message/uri.hpp"
@@ -15,45 +14,28 @@ namespace pack = dht::pack;
 constexpr std::size_t fields_written = 9;
 constexpr std::string_view the_item; // one record a key
 
-bool fits(std::string_view hash, digest_hash h) { return hash.empty() || hash.size() == size_of(h); }
+constexpr std::size_t size_of(sip::digest_algorithm a) { return a == sip::digest_algorithm::md5 ? 16 : 32; }
 
-bool is_sound(const subscriber& s) {
-  if (s.aor.empty()) return false;
-  for (const digest_hash h : all_digest_hashes)
-    if (!fits(s.of(h).of_user, h) || !fits(s.of(h).of_user_at_realm, h)) return false;
-  return true;
+// Kept as raw bytes in the record, as hex in memory, as the digest wants them.
+void put_hash(pack::writer& w, std::string_view hex) { w.bin(from_hex(hex).value_or(std::string{})); }
+
+std::string take_hash(pack::reader& r, sip::digest_algorithm a) {
+  const std::string_view raw = r.bin();
+  if (!raw.empty() && raw.size() != size_of(a)) r.fail();
+  return to_hex(raw);
 }
 
-subscriber::hashes hashes_of(digest_hash h, std::string_view user, std::string_view realm, std::string_view password) {
-  const std::string plain(user), domain(realm), secret(password);
-  // RFC 7616 §3.4.2: A1 = unq(username) ":" unq(realm) ":" passwd
-  return {hash_of(h, plain + ":" + domain + ":" + secret),
-          hash_of(h, plain + "@" + domain + ":" + domain + ":" + secret)};
-}
-
-outcome<std::string> read_ha1(std::string_view hex, digest_hash h) {
+outcome<std::string> read_ha1(std::string_view hex, sip::digest_algorithm a) {
   if (hex.empty()) return std::string();
-  auto raw = from_hex(hex);
-  if (!raw || raw->size() != size_of(h))
-    return std::unexpected(failure{"the " + std::string(name_of(h)) + " hash has to be " +
-                                       std::to_string(size_of(h) * 2) + " hex digits",
+  const auto raw = from_hex(hex);
+  if (!raw || raw->size() != size_of(a))
+    return std::unexpected(failure{"the " + std::string(to_string(a)) + " hash has to be " +
+                                       std::to_string(size_of(a) * 2) + " hex digits",
                                    "it is H(user:domain:password)"});
-  return std::move(*raw);
+  return to_hex(*raw);
 }
 
 } // namespace
-
-std::string_view name_of(digest_hash h) { return h == digest_hash::md5 ? "MD5" : "SHA-256"; }
-
-std::optional<digest_hash> digest_hash_from(std::string_view name) {
-  for (const digest_hash h : all_digest_hashes)
-    if (equal_nocase(name, name_of(h))) return h;
-  return std::nullopt;
-}
-
-std::string hash_of(digest_hash h, std::string_view data) {
-  return h == digest_hash::md5 ? crypto::md5(data) : crypto::sha256(data);
-}
 
 bool subscriber::owns(std::string_view other_aor) const {
   return other_aor == aor || std::ranges::find(aliases, other_aor) != aliases.end();
@@ -64,10 +46,10 @@ std::string encode(const subscriber& s) {
   pack::writer w(out);
   w.array(fields_written);
   w.str(s.aor);
-  w.bin(s.md5.of_user);
-  w.bin(s.md5.of_user_at_realm);
-  w.bin(s.sha256.of_user);
-  w.bin(s.sha256.of_user_at_realm);
+  put_hash(w, s.hashes.md5_user);
+  put_hash(w, s.hashes.md5_user_at_realm);
+  put_hash(w, s.hashes.sha256_user);
+  put_hash(w, s.hashes.sha256_user_at_realm);
   w.boolean(s.present_any);
   w.array(s.aliases.size());
   for (const std::string& a : s.aliases) w.str(a);
@@ -78,14 +60,15 @@ std::string encode(const subscriber& s) {
 
 result<subscriber> decode_subscriber(std::string_view bytes) {
   pack::reader r(bytes);
+  using enum sip::digest_algorithm;
   subscriber s;
   {
     pack::fields f(r);
     if (f.more()) s.aor = r.bin();
-    if (f.more()) s.md5.of_user = r.bin();
-    if (f.more()) s.md5.of_user_at_realm = r.bin();
-    if (f.more()) s.sha256.of_user = r.bin();
-    if (f.more()) s.sha256.of_user_at_realm = r.bin();
+    if (f.more()) s.hashes.md5_user = take_hash(r, md5);
+    if (f.more()) s.hashes.md5_user_at_realm = take_hash(r, md5);
+    if (f.more()) s.hashes.sha256_user = take_hash(r, sha256);
+    if (f.more()) s.hashes.sha256_user_at_realm = take_hash(r, sha256);
     if (f.more()) s.present_any = r.boolean();
     if (f.more()) {
       const std::size_t aliases = r.array();
@@ -95,7 +78,7 @@ result<subscriber> decode_subscriber(std::string_view bytes) {
     if (f.more()) s.alias_of = r.bin();
     if (f.more()) s.created = r.sint();
   }
-  if (!r.ok() || !r.at_end() || !is_sound(s)) return std::unexpected(errc::malformed);
+  if (!r.ok() || !r.at_end() || s.aor.empty()) return std::unexpected(errc::malformed);
   return s;
 }
 
@@ -108,22 +91,21 @@ subscriber make_subscriber(std::string_view aor, std::string_view password, unix
 }
 
 void set_password(subscriber& s, std::string_view password) {
-  s.md5 = hashes_of(digest_hash::md5, user_of(s.aor), domain_of(s.aor), password);
-  s.sha256 = hashes_of(digest_hash::sha256, user_of(s.aor), domain_of(s.aor), password);
+  s.hashes = sip::hashes_of_password(user_of(s.aor), domain_of(s.aor), password);
 }
 
 outcome<subscriber> make_subscriber_from_ha1(std::string_view aor, std::string_view md5_hex,
                                              std::string_view sha256_hex, unix_ms now) {
-  auto md5 = read_ha1(md5_hex, digest_hash::md5);
+  auto md5 = read_ha1(md5_hex, sip::digest_algorithm::md5);
   if (!md5) return std::unexpected(md5.error());
-  auto sha256 = read_ha1(sha256_hex, digest_hash::sha256);
+  auto sha256 = read_ha1(sha256_hex, sip::digest_algorithm::sha256);
   if (!sha256) return std::unexpected(sha256.error());
   if (md5->empty() && sha256->empty()) return std::unexpected(failure{"no hash is given", ""});
   subscriber s;
   s.aor = aor;
   s.created = now;
-  s.md5.of_user = std::move(*md5);
-  s.sha256.of_user = std::move(*sha256);
+  s.hashes.md5_user = std::move(*md5);
+  s.hashes.sha256_user = std::move(*sha256);
   return s;
 }
 

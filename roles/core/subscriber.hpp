@@ -4,8 +4,8 @@
 #include "base/clock.hpp"
 #include "base/errors.hpp"
 #include "dht/store/store.hpp"
+#include "sip/auth/digest.hpp"
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -15,34 +15,18 @@
 
 namespace skald::roles {
 
-enum class digest_hash : std::uint8_t { md5, sha256 };
-inline constexpr std::array all_digest_hashes{digest_hash::md5, digest_hash::sha256};
-std::string_view name_of(digest_hash h);                          // "MD5", "SHA-256" as in algorithm=
-std::optional<digest_hash> digest_hash_from(std::string_view name); // case-insensitive
-std::string hash_of(digest_hash h, std::string_view data);        // raw bytes
-constexpr std::size_t size_of(digest_hash h) { return h == digest_hash::md5 ? 16 : 32; }
-
 inline constexpr std::size_t aliases_max = 64;
 inline constexpr std::size_t password_bytes_max = 256;
 
 struct subscriber {
-  // Raw hashes, empty where unknown. Phones send `user` or `user@realm` as username (sip.md §3): the second can only be
-  // made where we had the password.
-  struct hashes {
-    std::string of_user, of_user_at_realm;
-    bool operator==(const hashes&) const = default;
-  };
-
   std::string aor;                   // canonical
-  hashes md5, sha256;
+  sip::subscriber_hashes hashes;     // lower-case hex
   bool present_any = false;          // a trunk: From may be anybody
   std::vector<std::string> aliases;  // further AoRs that this one may present and is reached by; canonical
   std::string alias_of;              // not empty: a signpost under an alias's key; nothing else of it counts
   unix_ms created = 0;
 
   bool operator==(const subscriber&) const = default;
-  const hashes& of(digest_hash h) const { return h == digest_hash::md5 ? md5 : sha256; }
-  bool has(digest_hash h) const { return !of(h).of_user.empty(); }
   bool owns(std::string_view other_aor) const; // its own or an alias
 };
 
