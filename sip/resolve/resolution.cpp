@@ -4,6 +4,7 @@
 #include "sip/resolve/srv_order.hpp"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace skald::sip {
@@ -127,9 +128,7 @@ void resolution::take_naptr(const dns_answer& reply) {
       const auto t = naptr_transport(r.service);
       if (t && speaks(*t) && equal_nocase(r.flags, "s") && !r.replacement.empty()) usable.push_back(r);
     }
-  std::ranges::stable_sort(usable, [](const naptr_record& a, const naptr_record& b) {
-    return a.order != b.order ? a.order < b.order : a.preference < b.preference;
-  });
+  std::ranges::sort(usable, {}, [](const naptr_record& r) { return std::tie(r.order, r.preference, r.service, r.replacement); });
   for (const naptr_record& r : usable)
     if (services_.size() < resolve_services_max)
       services_.push_back({*naptr_transport(r.service), without_final_dot(r.replacement)});

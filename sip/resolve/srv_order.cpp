@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <span>
+#include <string_view>
+#include <tuple>
 
 namespace skald::sip {
 
@@ -9,9 +11,8 @@ namespace {
 
 bool is_root(const srv_record& r) { return r.target.empty() || r.target == "."; }
 
-// RFC 2782, "Weight": draw from the running sums, those of weight 0 first, so that they have a small chance too.
+// RFC 2782, "Weight": draw from the running sums. Those of weight 0 stand first, so that they have a small chance too.
 void shuffle_by_weight(std::span<srv_record> group, rng& random) {
-  std::ranges::stable_partition(group, [](const srv_record& r) { return r.weight == 0; });
   for (; group.size() > 1; group = group.subspan(1)) {
     std::uint64_t total = 0;
     for (const srv_record& r : group) total += r.weight;
@@ -28,7 +29,8 @@ void shuffle_by_weight(std::span<srv_record> group, rng& random) {
 std::vector<srv_record> order_srv(std::vector<srv_record> records, rng& random) {
   if (records.size() > srv_records_max) records.resize(srv_records_max);
   std::erase_if(records, is_root);
-  std::ranges::stable_sort(records, {}, &srv_record::priority);
+  // The rest of the key makes the outcome depend on the generator alone, not on how the server rotated its answer.
+  std::ranges::sort(records, {}, [](const srv_record& r) { return std::tuple(r.priority, r.weight != 0, std::string_view(r.target), r.port); });
   for (auto from = records.begin(); from != records.end();) {
     const auto to = std::find_if(from, records.end(), [&](const srv_record& r) { return r.priority != from->priority; });
     shuffle_by_weight({from, to}, random);
