@@ -40,7 +40,8 @@ result<digest_challenge> parse_digest_challenge(std::string_view value) {
   return out;
 }
 
-std::vector<digest_algorithm> algorithms_to_offer(std::span<const digest_algorithm> setting, const subscriber_hashes* known) {
+std::vector<digest_algorithm> algorithms_to_offer(std::span<const digest_algorithm> setting,
+                                                  const subscriber_hashes* known) {
   std::vector<digest_algorithm> out;
   const auto offer = [&](digest_algorithm a) {
     if (std::ranges::find(out, a) == out.end()) out.push_back(a);

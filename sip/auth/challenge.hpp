@@ -28,6 +28,7 @@ result<digest_challenge> parse_digest_challenge(std::string_view value);
 
 // Which algorithms to challenge with, best first: of the domain's setting those that the subscriber has a hash of; if
 // there are none, those that he has. A stranger gets the setting, as if he existed (sip.md §3).
-std::vector<digest_algorithm> algorithms_to_offer(std::span<const digest_algorithm> setting, const subscriber_hashes* known);
+std::vector<digest_algorithm> algorithms_to_offer(std::span<const digest_algorithm> setting,
+                                                  const subscriber_hashes* known);
 
 } // namespace skald::sip

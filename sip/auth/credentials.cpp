@@ -47,8 +47,10 @@ result<void> take_qop(digest_credentials& out, const auth_params& in) {
 
 std::string_view to_string(digest_algorithm a) {
   switch (a) {
-  case digest_algorithm::md5: return "MD5";
-  case digest_algorithm::sha256: return "SHA-256";
+  case digest_algorithm::md5:
+    return "MD5";
+  case digest_algorithm::sha256:
+    return "SHA-256";
   }
   return {};
 }
@@ -65,7 +67,8 @@ result<digest_credentials> parse_digest_credentials(std::string_view value) {
   if (!equal_nocase(in->scheme, "Digest")) return std::unexpected(errc::unsupported);
   // RFC 7616's hidden names are not offered by us
   if (in->get("username*")) return std::unexpected(errc::unsupported);
-  if (const auto hidden = in->get("userhash"); hidden && equal_nocase(*hidden, "true")) return std::unexpected(errc::unsupported);
+  if (const auto hidden = in->get("userhash"); hidden && equal_nocase(*hidden, "true"))
+    return std::unexpected(errc::unsupported);
 
   digest_credentials out;
   const auto take = [&](std::string& to, std::string_view name) {

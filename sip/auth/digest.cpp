@@ -17,16 +17,20 @@ std::string hash_hex(digest_algorithm a, std::initializer_list<std::string_view>
     text += *p;
   }
   switch (a) {
-  case digest_algorithm::md5: return to_hex(crypto::md5(text));
-  case digest_algorithm::sha256: return to_hex(crypto::sha256(text));
+  case digest_algorithm::md5:
+    return to_hex(crypto::md5(text));
+  case digest_algorithm::sha256:
+    return to_hex(crypto::sha256(text));
   }
   return {};
 }
 
 std::string_view hash_of(const subscriber_hashes& h, digest_algorithm a, username_form form) {
   switch (a) {
-  case digest_algorithm::md5: return form == username_form::user ? h.md5_user : h.md5_user_at_realm;
-  case digest_algorithm::sha256: return form == username_form::user ? h.sha256_user : h.sha256_user_at_realm;
+  case digest_algorithm::md5:
+    return form == username_form::user ? h.md5_user : h.md5_user_at_realm;
+  case digest_algorithm::sha256:
+    return form == username_form::user ? h.sha256_user : h.sha256_user_at_realm;
   }
   return {};
 }
@@ -39,16 +43,20 @@ std::string_view dummy(digest_algorithm a) {
 
 } // namespace
 
-std::string digest_ha1(digest_algorithm a, std::string_view username, std::string_view realm, std::string_view password) {
+std::string digest_ha1(digest_algorithm a, std::string_view username, std::string_view realm,
+                       std::string_view password) {
   return hash_hex(a, {username, realm, password});
 }
 
 std::string digest_response(const digest_credentials& c, std::string_view ha1, std::string_view method) {
   const std::string ha2 = hash_hex(c.algorithm, {method, c.uri});
   switch (c.qop) {
-  case digest_qop::none: return hash_hex(c.algorithm, {ha1, c.nonce, ha2}); // RFC 2617 §3.2.2.1
-  case digest_qop::auth: return hash_hex(c.algorithm, {ha1, c.nonce, c.nc_text, c.cnonce, "auth", ha2});
-  case digest_qop::auth_int: return {}; // needs the body; we never offer it
+  case digest_qop::none:
+    return hash_hex(c.algorithm, {ha1, c.nonce, ha2}); // RFC 2617 §3.2.2.1
+  case digest_qop::auth:
+    return hash_hex(c.algorithm, {ha1, c.nonce, c.nc_text, c.cnonce, "auth", ha2});
+  case digest_qop::auth_int:
+    return {}; // needs the body; we never offer it
   }
   return {};
 }
@@ -67,12 +75,15 @@ subscriber_hashes hashes_of_password(std::string_view user, std::string_view rea
 
 digest_username split_username(std::string_view username, std::string_view realm) {
   const auto at = username.rfind('@');
-  if (at == std::string_view::npos || !equal_nocase(username.substr(at + 1), realm)) return {username, username_form::user};
+  if (at == std::string_view::npos || !equal_nocase(username.substr(at + 1), realm))
+    return {username, username_form::user};
   return {username.substr(0, at), username_form::user_at_realm};
 }
 
-bool digest_verify(const digest_credentials& c, std::string_view realm, std::string_view method, const subscriber_hashes* known) {
-  const std::string_view stored = known ? hash_of(*known, c.algorithm, split_username(c.username, realm).form) : std::string_view{};
+bool digest_verify(const digest_credentials& c, std::string_view realm, std::string_view method,
+                   const subscriber_hashes* known) {
+  const std::string_view stored =
+      known ? hash_of(*known, c.algorithm, split_username(c.username, realm).form) : std::string_view{};
   const std::string right = digest_response(c, stored.empty() ? dummy(c.algorithm) : stored, method);
   const bool same = right.size() == c.response.size() && crypto::equal_constant_time(right, to_lower(c.response));
   return same && !right.empty() && !stored.empty() && c.realm == realm;

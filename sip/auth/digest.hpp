@@ -8,7 +8,8 @@
 namespace skald::sip {
 
 // H(username ":" realm ":" password) in lower-case hex. As good as the password for this realm: never logged.
-std::string digest_ha1(digest_algorithm a, std::string_view username, std::string_view realm, std::string_view password);
+std::string digest_ha1(digest_algorithm a, std::string_view username, std::string_view realm,
+                       std::string_view password);
 
 // What a phone would answer; `c`'s own response is not looked at.
 std::string digest_response(const digest_credentials& c, std::string_view ha1, std::string_view method);
@@ -34,7 +35,8 @@ digest_username split_username(std::string_view username, std::string_view realm
 
 // Whether the response is right for that subscriber; nullptr: there is none. Takes the same time whoever it is, and
 // whatever of the response differs. Says nothing of the nonce, nor of `uri` (see digest_uri_fits).
-bool digest_verify(const digest_credentials& c, std::string_view realm, std::string_view method, const subscriber_hashes* known);
+bool digest_verify(const digest_credentials& c, std::string_view realm, std::string_view method,
+                   const subscriber_hashes* known);
 
 // Whether `uri` of the credentials names the user and the host of the Request-URI (sip.md §3; parameters and port may
 // differ: proxies and phones add and drop them).

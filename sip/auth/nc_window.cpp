@@ -8,7 +8,9 @@ namespace skald::sip {
 
 namespace {
 
-std::uint64_t shifted(std::uint64_t bits, std::uint32_t by) { return by >= nc_window::width ? 0 : bits << by; }
+std::uint64_t shifted(std::uint64_t bits, std::uint32_t by) {
+  return by >= nc_window::width ? 0 : bits << by;
+}
 
 } // namespace
 
@@ -58,7 +60,8 @@ result<nc_window> nc_window::decode(std::string_view bytes) {
   out.highest_ = get_be<std::uint32_t>(bytes);
   out.seen_ = get_be<std::uint64_t>(bytes.substr(4));
   // The highest is itself used; an empty window has nothing.
-  if ((out.highest_ == 0) != (out.seen_ == 0) || (out.seen_ && !(out.seen_ & 1))) return std::unexpected(errc::malformed);
+  if ((out.highest_ == 0) != (out.seen_ == 0) || (out.seen_ && !(out.seen_ & 1)))
+    return std::unexpected(errc::malformed);
   return out;
 }
 

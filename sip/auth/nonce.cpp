@@ -34,7 +34,8 @@ nonce_check check_nonce(std::string_view nonce, const key_ring& keys, unix_ms no
   const auto bytes = from_base64url(nonce);
   if (!bytes || bytes->size() != signed_size + mac_size) return {};
   const std::string_view in = *bytes;
-  nonce_check out{.verdict = nonce_verdict::stale, .id = get_be<std::uint64_t>(in.substr(signed_size)),
+  nonce_check out{.verdict = nonce_verdict::stale,
+                  .id = get_be<std::uint64_t>(in.substr(signed_size)),
                   .made = static_cast<unix_ms>(get_be<std::uint64_t>(in))};
   const cluster_key* key = keys.find(get_be<std::uint32_t>(in.substr(12)));
   if (!key) return out;

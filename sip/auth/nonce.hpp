@@ -18,7 +18,8 @@ std::string make_nonce(const key_ring& keys, unix_ms now, rng& random, std::stri
 
 enum class nonce_verdict : std::uint8_t {
   fresh,
-  stale,  // ours, or of a key that is not in the ring (any more), and older than nonce_life: a right digest gets stale=true
+  stale,  // ours, or of a key that is not in the ring (any more), and older than nonce_life: a right digest gets
+          // stale=true
   forged, // not of our form, or not made by this cluster for this realm. A phone that was another server's until now
           // sends such a one; with a right digest stale=true does no harm there either
 };

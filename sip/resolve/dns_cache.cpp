@@ -14,7 +14,8 @@ namespace {
 metrics::counter hits("skald_dns_cache_hits_total", "DNS questions answered from memory");
 metrics::counter misses("skald_dns_cache_misses_total", "DNS questions that went to the resolver");
 metrics::counter refused("skald_dns_cache_refused_total", "DNS questions refused because too many wait");
-metrics::counter evicted("skald_dns_cache_evicted_total", "DNS answers dropped before their time because there were too many");
+metrics::counter evicted("skald_dns_cache_evicted_total",
+                         "DNS answers dropped before their time because there were too many");
 
 std::string key_of(std::string_view name, dns_type type) {
   return to_lower(name) + '/' + static_cast<char>('0' + static_cast<int>(type));
@@ -22,10 +23,13 @@ std::string key_of(std::string_view name, dns_type type) {
 
 seconds life_of(const dns_answer& a) {
   switch (a.status) {
-  case dns_status::ok: return std::clamp(a.ttl, seconds(0), dns_positive_ttl_max);
+  case dns_status::ok:
+    return std::clamp(a.ttl, seconds(0), dns_positive_ttl_max);
   case dns_status::nxdomain:
-  case dns_status::nodata: return std::clamp(a.ttl, seconds(0), dns_negative_ttl_max);
-  case dns_status::failure: return dns_failure_ttl;
+  case dns_status::nodata:
+    return std::clamp(a.ttl, seconds(0), dns_negative_ttl_max);
+  case dns_status::failure:
+    return dns_failure_ttl;
   }
   return seconds(0);
 }
@@ -68,7 +72,9 @@ struct dns_cache::state {
 dns_cache::dns_cache(const clock& clk, dns_port& behind) : state_(std::make_shared<state>(clk)), behind_(behind) {}
 dns_cache::~dns_cache() = default;
 
-std::size_t dns_cache::size() const { return state_->answers.size(); }
+std::size_t dns_cache::size() const {
+  return state_->answers.size();
+}
 
 void dns_cache::clear() {
   state_->answers.clear();
@@ -102,7 +108,8 @@ void dns_cache::query(std::string name, dns_type type, callback done) {
     auto node = alive->waiting.extract(key);
     if (node.empty()) return;
     alive->waiting_count -= node.mapped().size();
-    for (callback& waiter : node.mapped()) waiter(answer);
+    for (callback& waiter : node.mapped())
+      waiter(answer);
   });
 }
 

@@ -7,11 +7,11 @@
 
 namespace skald::sip {
 
-inline constexpr std::size_t dns_cache_entries_max = 10'000;  // the oldest go first
-inline constexpr std::size_t dns_cache_waiting_max = 10'000;  // callers that wait for an answer; over it: failure
+inline constexpr std::size_t dns_cache_entries_max = 10'000; // the oldest go first
+inline constexpr std::size_t dns_cache_waiting_max = 10'000; // callers that wait for an answer; over it: failure
 inline constexpr seconds dns_positive_ttl_max{3600};
-inline constexpr seconds dns_negative_ttl_max{60};            // nxdomain, nodata
-inline constexpr seconds dns_failure_ttl{1};                  // so that a dead resolver is not asked for each request
+inline constexpr seconds dns_negative_ttl_max{60}; // nxdomain, nodata
+inline constexpr seconds dns_failure_ttl{1};       // so that a dead resolver is not asked for each request
 
 class dns_cache final : public dns_port {
 public:

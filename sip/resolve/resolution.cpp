@@ -13,7 +13,9 @@ namespace {
 
 constexpr std::size_t dns_name_max = 253;
 
-std::uint16_t default_port(transport t) { return t == transport::tls ? 5061 : 5060; }
+std::uint16_t default_port(transport t) {
+  return t == transport::tls ? 5061 : 5060;
+}
 
 std::string without_final_dot(std::string_view name) {
   if (name.ends_with('.')) name.remove_suffix(1);
@@ -41,7 +43,8 @@ std::optional<std::optional<transport>> explicit_transport(const uri& where) {
 
 } // namespace
 
-resolution::resolution(const uri& where, const resolve_options& options, rng& random) : options_(options), random_(random) {
+resolution::resolution(const uri& where, const resolve_options& options, rng& random)
+    : options_(options), random_(random) {
   start(where);
 }
 
@@ -79,10 +82,13 @@ bool resolution::speaks(transport t) const {
 
 resolution::service resolution::srv_service(transport t) const {
   switch (t) {
-  case transport::udp: return {t, "_sip._udp." + target_};
-  case transport::tcp: return {t, "_sip._tcp." + target_};
+  case transport::udp:
+    return {t, "_sip._udp." + target_};
+  case transport::tcp:
+    return {t, "_sip._tcp." + target_};
   case transport::tls:
-  case transport::link: return {t, "_sips._tcp." + target_};
+  case transport::link:
+    return {t, "_sips._tcp." + target_};
   }
   return {t, {}};
 }
@@ -96,7 +102,9 @@ void resolution::ask(std::string name, dns_type type) {
   untaken_.push_back(q);
 }
 
-std::vector<dns_query> resolution::take_queries() { return std::exchange(untaken_, {}); }
+std::vector<dns_query> resolution::take_queries() {
+  return std::exchange(untaken_, {});
+}
 
 void resolution::answer(const dns_query& question, const dns_answer& reply) {
   const auto it = std::ranges::find(open_, question);
@@ -104,7 +112,8 @@ void resolution::answer(const dns_query& question, const dns_answer& reply) {
   open_.erase(it);
   (reply.status == dns_status::failure ? trouble_ : heard_) = true;
   switch (phase_) {
-  case phase::naptr: return take_naptr(reply);
+  case phase::naptr:
+    return take_naptr(reply);
   case phase::srv:
     for (service& s : services_)
       if (question.type == dns_type::srv && s.name == question.name && reply.status == dns_status::ok) {
@@ -117,7 +126,8 @@ void resolution::answer(const dns_query& question, const dns_answer& reply) {
     if (reply.status == dns_status::ok) addresses_.emplace_back(question, reply.addresses);
     if (open_.empty()) conclude();
     return;
-  case phase::done: return;
+  case phase::done:
+    return;
   }
 }
 
@@ -128,7 +138,8 @@ void resolution::take_naptr(const dns_answer& reply) {
       const auto t = naptr_transport(r.service);
       if (t && speaks(*t) && equal_nocase(r.flags, "s") && !r.replacement.empty()) usable.push_back(r);
     }
-  std::ranges::sort(usable, {}, [](const naptr_record& r) { return std::tie(r.order, r.preference, r.service, r.replacement); });
+  std::ranges::sort(usable, {},
+                    [](const naptr_record& r) { return std::tie(r.order, r.preference, r.service, r.replacement); });
   for (const naptr_record& r : usable)
     if (services_.size() < resolve_services_max)
       services_.push_back({*naptr_transport(r.service), without_final_dot(r.replacement)});
@@ -141,7 +152,8 @@ void resolution::take_naptr(const dns_answer& reply) {
 
 void resolution::ask_services() {
   phase_ = phase::srv;
-  for (const service& s : services_) ask(s.name, dns_type::srv);
+  for (const service& s : services_)
+    ask(s.name, dns_type::srv);
   if (open_.empty()) services_answered();
 }
 
@@ -150,7 +162,8 @@ void resolution::services_answered() {
   for (const service& s : services_)
     for (const srv_record& r : s.records) {
       const auto numeric = ip_address::parse(r.target); // against the RFC, and seen
-      hosts.push_back({s.transport, without_final_dot(r.target), r.port, numeric ? std::optional(*numeric) : std::nullopt});
+      hosts.push_back(
+          {s.transport, without_final_dot(r.target), r.port, numeric ? std::optional(*numeric) : std::nullopt});
     }
   if (!hosts.empty()) return ask_addresses(std::move(hosts));
   if (std::ranges::any_of(services_, &service::refused)) return finish(resolve_status::not_found); // RFC 2782
@@ -172,12 +185,15 @@ void resolution::ask_addresses(std::vector<host> hosts) {
   hosts_ = std::move(hosts);
   for (const host& h : hosts_)
     if (!h.numeric)
-      for (const ip_family f : options_.families) ask(h.name, f == ip_family::v4 ? dns_type::a : dns_type::aaaa);
+      for (const ip_family f : options_.families)
+        ask(h.name, f == ip_family::v4 ? dns_type::a : dns_type::aaaa);
   if (open_.empty()) conclude();
 }
 
 target resolution::make_target(const host& h, const ip_address& ip) const {
-  return {.transport = h.transport, .remote = {ip, h.port}, .tls_name = h.transport == transport::tls ? domain_ : std::string{}};
+  return {.transport = h.transport,
+          .remote = {ip, h.port},
+          .tls_name = h.transport == transport::tls ? domain_ : std::string{}};
 }
 
 void resolution::conclude() {
@@ -185,15 +201,18 @@ void resolution::conclude() {
   const auto add = [&](const host& h, const ip_address& ip) {
     target t = make_target(h, ip);
     const bool wanted = std::ranges::find(options_.families, ip.family) != options_.families.end();
-    if (wanted && targets.size() < resolve_targets_max && std::ranges::find(targets, t) == targets.end()) targets.push_back(std::move(t));
+    if (wanted && targets.size() < resolve_targets_max && std::ranges::find(targets, t) == targets.end())
+      targets.push_back(std::move(t));
   };
   for (const host& h : hosts_) {
-    if (h.numeric) add(h, *h.numeric);
+    if (h.numeric)
+      add(h, *h.numeric);
     else
       for (const ip_family f : options_.families)
         for (const auto& [question, addresses] : addresses_)
           if (question.name == h.name && question.type == (f == ip_family::v4 ? dns_type::a : dns_type::aaaa))
-            for (const ip_address& ip : addresses) add(h, ip);
+            for (const ip_address& ip : addresses)
+              add(h, ip);
   }
   if (targets.empty()) return finish(trouble_ ? resolve_status::failed : resolve_status::not_found);
   phase_ = phase::done;

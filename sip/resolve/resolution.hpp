@@ -83,9 +83,9 @@ private:
 
   resolve_options options_;
   rng& random_;
-  bool secure_ = false;  // sips
-  std::string domain_;   // of the URI: what a certificate has to name (RFC 5922 §4)
-  std::string target_;   // maddr, else the domain (RFC 3263 §4)
+  bool secure_ = false; // sips
+  std::string domain_;  // of the URI: what a certificate has to name (RFC 5922 §4)
+  std::string target_;  // maddr, else the domain (RFC 3263 §4)
   phase phase_ = phase::done;
   std::vector<dns_query> untaken_, open_;
   std::size_t asked_ = 0;

@@ -30,7 +30,9 @@ resolver::resolver(dns_port& dns, rng& random, resolve_options options)
     : core_(std::make_shared<core>(core{dns, random, std::move(options)})) {}
 resolver::~resolver() = default;
 
-std::size_t resolver::size() const { return core_->running; }
+std::size_t resolver::size() const {
+  return core_->running;
+}
 
 void resolver::resolve(const uri& where, callback done) {
   if (core_->running >= resolutions_max) {

@@ -39,8 +39,7 @@ endpoint take_endpoint(std::string_view& in, bool v6) {
   return e;
 }
 
-template <class U>
-U take(std::string_view& in) {
+template <class U> U take(std::string_view& in) {
   const U value = get_be<U>(in);
   in.remove_prefix(sizeof(U));
   return value;

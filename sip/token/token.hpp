@@ -27,17 +27,19 @@ struct token {
   token_kind kind = token_kind::path;
   token_side side = token_side::from;
   sip::transport transport = sip::transport::udp;
-  std::uint64_t node = 0;         // node_id::head() of the edge that holds the flow
+  std::uint64_t node = 0; // node_id::head() of the edge that holds the flow
   std::uint16_t worker = 0;
-  std::uint32_t serial = 0;       // of the connection; UDP: 0
+  std::uint32_t serial = 0; // of the connection; UDP: 0
   endpoint local;
   endpoint remote;
-  skald::partition partition{};   // of the AoR, whose owner knows the binding's newest flow
-  std::uint64_t binding_id = 0;   // 0: not a registered UA
-  std::uint64_t dialog_hash = 0;  // 48 bits; path tokens: 0
+  skald::partition partition{};  // of the AoR, whose owner knows the binding's newest flow
+  std::uint64_t binding_id = 0;  // 0: not a registered UA
+  std::uint64_t dialog_hash = 0; // 48 bits; path tokens: 0
 
   bool operator==(const token&) const = default;
-  sip::flow flow() const { return {.transport = transport, .worker = worker, .serial = serial, .local = local, .remote = remote}; }
+  sip::flow flow() const {
+    return {.transport = transport, .worker = worker, .serial = serial, .local = local, .remote = remote};
+  }
 };
 
 inline constexpr std::size_t token_text_max = 127;

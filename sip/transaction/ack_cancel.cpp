@@ -11,7 +11,8 @@ namespace {
 message derived(const message& invite, std::string_view method, std::string_view to) {
   message out = message::request(method, invite.request_uri());
   if (const auto top = invite.first(header::via)) out.append(header::via, *top); // a single Via, equal to the topmost
-  for (const std::string_view route : invite.values(header::route)) out.append(header::route, route);
+  for (const std::string_view route : invite.values(header::route))
+    out.append(header::route, route);
   out.append(header::max_forwards, invite.line(header::max_forwards).value_or("70"));
   out.append(header::from, invite.line(header::from).value_or(std::string_view{}));
   out.append(header::to, to);

@@ -40,7 +40,8 @@ std::string make_branch(const key_ring& keys, unix_ms now, const branch_parts& p
 
 result<branch_parts> open_branch(std::string_view branch, const key_ring& keys) {
   // Exact size and case first: of all the Vias that pass only ours cost a hash.
-  if (branch.size() != magic_cookie.size() + text_size || !branch.starts_with(magic_cookie)) return std::unexpected(errc::malformed);
+  if (branch.size() != magic_cookie.size() + text_size || !branch.starts_with(magic_cookie))
+    return std::unexpected(errc::malformed);
   const auto bytes = from_base64url(branch.substr(magic_cookie.size()));
   if (!bytes || bytes->size() != signed_size + mac_size) return std::unexpected(errc::malformed);
   const std::string_view in = *bytes;

@@ -12,9 +12,9 @@
 namespace skald::sip {
 
 struct branch_parts {
-  std::uint16_t worker = 0;     // of the node in sent-by: whose transaction it is
-  std::uint64_t serial = 0;     // never used twice; a worker starts at a random one, or a restart would repeat branches
-  std::uint32_t loop_hash = 0;  // RFC 5393 §4.2
+  std::uint16_t worker = 0;    // of the node in sent-by: whose transaction it is
+  std::uint64_t serial = 0;    // never used twice; a worker starts at a random one, or a restart would repeat branches
+  std::uint32_t loop_hash = 0; // RFC 5393 §4.2
   bool operator==(const branch_parts&) const = default;
 };
 

@@ -9,8 +9,10 @@ namespace skald::sip {
 namespace {
 
 metrics::counter retransmissions_out("skald_sip_request_repeats_sent_total", "Requests sent again by timers A and E");
-metrics::counter timeouts("skald_sip_client_failures_total", "Requests without a final response", R"(reason="timed_out")");
-metrics::counter flows_lost("skald_sip_client_failures_total", "Requests without a final response", R"(reason="flow_gone")");
+metrics::counter timeouts("skald_sip_client_failures_total", "Requests without a final response",
+                          R"(reason="timed_out")");
+metrics::counter flows_lost("skald_sip_client_failures_total", "Requests without a final response",
+                            R"(reason="flow_gone")");
 
 // One number for one connection of one worker. Only streams break; a UDP flow is gone when a send fails.
 std::uint64_t stream_key(const flow& f) {
@@ -51,7 +53,8 @@ struct client_transactions::transaction {
 client_transactions::client_transactions(const layer_context& context) : ctx_(context) {}
 
 client_transactions::~client_transactions() {
-  for (auto& [id, t] : by_id_) t->timers.stop(ctx_.timers);
+  for (auto& [id, t] : by_id_)
+    t->timers.stop(ctx_.timers);
 }
 
 client_transactions::transaction* client_transactions::find(client_id id) const {
@@ -59,7 +62,9 @@ client_transactions::transaction* client_transactions::find(client_id id) const 
   return it == by_id_.end() ? nullptr : it->second.get();
 }
 
-client_id client_transactions::send(const message& request, const flow& where) { return start(request, where, owner::user); }
+client_id client_transactions::send(const message& request, const flow& where) {
+  return start(request, where, owner::user);
+}
 
 client_id client_transactions::start(const message& request, const flow& where, owner whose) {
   const transaction_key key{branch_of(request), {}, 0, request.method_name()};
@@ -75,14 +80,18 @@ client_id client_transactions::start(const message& request, const flow& where, 
   by_id_.emplace(id, std::move(made));
   if (is_stream(where.transport)) by_stream_[stream_key(where)].insert(id);
 
-  const bool sent = std::visit([&]<class Machine>(Machine& machine) {
-    const auto effects = machine.on(Machine::input::start);
-    arm<Machine>(t, effects.timers);
-    const bool ok = put_on_wire<Machine>(t, effects, nullptr);
-    // The caller does not know the id yet, so it hears of the failure on the next turn.
-    if (!ok) arm<Machine>(t, {.repeat = {}, .end = {{Machine::input::transport_error, duration::zero()}}, .stop_repeat = true});
-    return ok;
-  }, t.machine);
+  const bool sent = std::visit(
+      [&]<class Machine>(Machine& machine) {
+        const auto effects = machine.on(Machine::input::start);
+        arm<Machine>(t, effects.timers);
+        const bool ok = put_on_wire<Machine>(t, effects, nullptr);
+        // The caller does not know the id yet, so it hears of the failure on the next turn.
+        if (!ok)
+          arm<Machine>(
+              t, {.repeat = {}, .end = {{Machine::input::transport_error, duration::zero()}}, .stop_repeat = true});
+        return ok;
+      },
+      t.machine);
   if (!sent || is_stream(where.transport)) std::string().swap(t.wire);
   return id;
 }
@@ -101,11 +110,13 @@ void client_transactions::receive(message response, const arrival& from) {
     return;
   }
   using input = non_invite_client::input;
-  step(t, std::get<non_invite_client>(t.machine), status < 200 ? input::provisional : input::final_response, &response, &from);
+  step(t, std::get<non_invite_client>(t.machine), status < 200 ? input::provisional : input::final_response, &response,
+       &from);
 }
 
 template <class Machine>
-bool client_transactions::put_on_wire(transaction& t, const typename Machine::effects& effects, const message* response) {
+bool client_transactions::put_on_wire(transaction& t, const typename Machine::effects& effects,
+                                      const message* response) {
   if (effects.send_ack) {
     if (t.ack.empty() && t.invite && response) t.ack = make_ack(*t.invite, *response).serialize();
     return ctx_.sender.send(t.where, t.ack);
@@ -114,7 +125,8 @@ bool client_transactions::put_on_wire(transaction& t, const typename Machine::ef
 }
 
 template <class Machine>
-bool client_transactions::step(transaction& t, Machine& machine, typename Machine::input i, message* response, const arrival* from) {
+bool client_transactions::step(transaction& t, Machine& machine, typename Machine::input i, message* response,
+                               const arrival* from) {
   const client_id id = t.id;
   const auto effects = machine.on(i);
   arm<Machine>(t, effects.timers);
@@ -132,18 +144,20 @@ bool client_transactions::step(transaction& t, Machine& machine, typename Machin
 
 template <class Machine>
 void client_transactions::arm(transaction& t, const timer_orders<typename Machine::input>& orders) {
-  const auto set = [&](timer_id transaction_timers::*slot, const std::optional<alarm<typename Machine::input>>& a, bool stop) {
+  const auto set = [&](timer_id transaction_timers::* slot, const std::optional<alarm<typename Machine::input>>& a,
+                       bool stop) {
     if (!a && !stop) return;
     ctx_.timers.cancel(std::exchange(t.timers.*slot, timer_id::none));
     if (!a) return;
-    t.timers.*slot = ctx_.timers.at(ctx_.clk.now() + a->after, [this, slot, id = t.id, i = a->fires] { fire<Machine>(id, slot, i); });
+    t.timers.*slot = ctx_.timers.at(ctx_.clk.now() + a->after,
+                                    [this, slot, id = t.id, i = a->fires] { fire<Machine>(id, slot, i); });
   };
   set(&transaction_timers::repeat, orders.repeat, orders.stop_repeat);
   set(&transaction_timers::end, orders.end, orders.stop_end);
 }
 
 template <class Machine>
-void client_transactions::fire(client_id id, timer_id transaction_timers::*slot, typename Machine::input i) {
+void client_transactions::fire(client_id id, timer_id transaction_timers::* slot, typename Machine::input i) {
   transaction* t = find(id);
   if (!t) return;
   t->timers.*slot = timer_id::none;
@@ -157,7 +171,8 @@ void client_transactions::after_provisional(client_id id) {
   if (machine.current() != invite_client::state::proceeding) return;
   if (t->cancel == transaction::cancelling::held_back) return send_cancel(*t, machine);
   // Nobody will cancel it any more, and no timer of the RFC's runs in Proceeding.
-  if (t->whose == owner::layer && t->timers.end == timer_id::none) step(*t, machine, invite_client::input::abandoned, nullptr, nullptr);
+  if (t->whose == owner::layer && t->timers.end == timer_id::none)
+    step(*t, machine, invite_client::input::abandoned, nullptr, nullptr);
 }
 
 void client_transactions::abandon(client_id id) {
@@ -184,7 +199,8 @@ bool client_transactions::cancel(client_id id, std::string_view reason) {
     return true;
   case invite_client::state::completed:
   case invite_client::state::accepted:
-  case invite_client::state::terminated: return false;
+  case invite_client::state::terminated:
+    return false;
   }
   return false;
 }
@@ -204,7 +220,9 @@ void client_transactions::flow_gone(const flow& where) {
   by_stream_.erase(it);
   for (const client_id id : waiting)
     if (transaction* t = find(id))
-      std::visit([&]<class Machine>(Machine& machine) { step(*t, machine, Machine::input::transport_error, nullptr, nullptr); }, t->machine);
+      std::visit([&]<class Machine>(
+                     Machine& machine) { step(*t, machine, Machine::input::transport_error, nullptr, nullptr); },
+                 t->machine);
 }
 
 void client_transactions::end(transaction& t, std::optional<client_failure> failure) {

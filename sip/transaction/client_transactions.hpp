@@ -36,10 +36,8 @@ private:
   bool step(transaction& t, Machine& machine, typename Machine::input i, message* response, const arrival* from);
   template <class Machine>
   bool put_on_wire(transaction& t, const typename Machine::effects& effects, const message* response);
-  template <class Machine>
-  void arm(transaction& t, const timer_orders<typename Machine::input>& orders);
-  template <class Machine>
-  void fire(client_id id, timer_id transaction_timers::*slot, typename Machine::input i);
+  template <class Machine> void arm(transaction& t, const timer_orders<typename Machine::input>& orders);
+  template <class Machine> void fire(client_id id, timer_id transaction_timers::* slot, typename Machine::input i);
   void after_provisional(client_id id);
   void send_cancel(transaction& t, invite_client& machine);
   void end(transaction& t, std::optional<client_failure> failure);

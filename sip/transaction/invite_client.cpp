@@ -4,11 +4,16 @@ namespace skald::sip {
 
 invite_client::effects invite_client::on(input i) {
   switch (state_) {
-  case state::calling: return calling(i);
-  case state::proceeding: return proceeding(i);
-  case state::completed: return completed(i);
-  case state::accepted: return accepted(i);
-  case state::terminated: return {};
+  case state::calling:
+    return calling(i);
+  case state::proceeding:
+    return proceeding(i);
+  case state::completed:
+    return completed(i);
+  case state::accepted:
+    return accepted(i);
+  case state::terminated:
+    return {};
   }
   return {};
 }
@@ -33,14 +38,18 @@ invite_client::effects invite_client::calling(input i) {
     out.timers.stop_repeat = out.timers.stop_end = true;
     return out;
   case input::success:
-  case input::rejection: return final_response(i);
-  case input::timer_b: return fail(client_failure::timed_out);
-  case input::transport_error: return fail(client_failure::flow_gone);
+  case input::rejection:
+    return final_response(i);
+  case input::timer_b:
+    return fail(client_failure::timed_out);
+  case input::transport_error:
+    return fail(client_failure::flow_gone);
   case input::cancelled: // held back until a 1xx came (§9.1), so it cannot be
   case input::abandoned: // timer B ends it
   case input::timer_d:
   case input::timer_m:
-  case input::timer_cancel: return out;
+  case input::timer_cancel:
+    return out;
   }
   return out;
 }
@@ -48,22 +57,28 @@ invite_client::effects invite_client::calling(input i) {
 invite_client::effects invite_client::proceeding(input i) {
   effects out;
   switch (i) {
-  case input::provisional: out.deliver = true; return out;
+  case input::provisional:
+    out.deliver = true;
+    return out;
   case input::success:
-  case input::rejection: return final_response(i);
+  case input::rejection:
+    return final_response(i);
   case input::cancelled: // §9.1
     out.timers.end = {input::timer_cancel, values_.give_up()};
     return out;
   case input::abandoned: // no timer of the RFC's runs here; timer C was the user's, who left
     out.timers.end = {input::timer_cancel, abandoned_invite_life};
     return out;
-  case input::timer_cancel: return fail(client_failure::timed_out);
-  case input::transport_error: return fail(client_failure::flow_gone);
+  case input::timer_cancel:
+    return fail(client_failure::timed_out);
+  case input::transport_error:
+    return fail(client_failure::flow_gone);
   case input::start:
   case input::timer_a:
   case input::timer_b:
   case input::timer_d:
-  case input::timer_m: return out;
+  case input::timer_m:
+    return out;
   }
   return out;
 }
@@ -71,11 +86,17 @@ invite_client::effects invite_client::proceeding(input i) {
 invite_client::effects invite_client::completed(input i) {
   effects out;
   switch (i) {
-  case input::rejection: out.send_ack = true; return out; // §17.1.1.2: not passed up again
+  case input::rejection:
+    out.send_ack = true;
+    return out; // §17.1.1.2: not passed up again
   // A proxy below us that gave up on a branch may still let its late 2xx through (§16.7 step 5).
-  case input::success: out.deliver = true; return out;
-  case input::timer_d: return end();
-  case input::transport_error: return end(); // the ACK could not leave; the user has its answer
+  case input::success:
+    out.deliver = true;
+    return out;
+  case input::timer_d:
+    return end();
+  case input::transport_error:
+    return end(); // the ACK could not leave; the user has its answer
   case input::start:
   case input::provisional:
   case input::cancelled:
@@ -83,7 +104,8 @@ invite_client::effects invite_client::completed(input i) {
   case input::timer_a:
   case input::timer_b:
   case input::timer_m:
-  case input::timer_cancel: return out;
+  case input::timer_cancel:
+    return out;
   }
   return out;
 }
@@ -92,8 +114,11 @@ invite_client::effects invite_client::completed(input i) {
 invite_client::effects invite_client::accepted(input i) {
   effects out;
   switch (i) {
-  case input::success: out.deliver = true; return out;
-  case input::timer_m: return end();
+  case input::success:
+    out.deliver = true;
+    return out;
+  case input::timer_m:
+    return end();
   case input::start:
   case input::provisional:
   case input::rejection:
@@ -103,7 +128,8 @@ invite_client::effects invite_client::accepted(input i) {
   case input::timer_b:
   case input::timer_d:
   case input::timer_cancel:
-  case input::transport_error: return out;
+  case input::transport_error:
+    return out;
   }
   return out;
 }

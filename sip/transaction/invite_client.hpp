@@ -10,13 +10,16 @@ public:
   enum class state : std::uint8_t { calling, proceeding, completed, accepted, terminated };
   enum class input : std::uint8_t {
     start,
-    provisional,     // 1xx
-    success,         // 2xx
-    rejection,       // 3xx to 6xx
-    cancelled,       // a CANCEL was sent for it
-    abandoned,       // nobody waits for its answer any more
-    timer_a, timer_b, timer_d, timer_m,
-    timer_cancel,    // §9.1: no final answer 64*T1 after the CANCEL
+    provisional, // 1xx
+    success,     // 2xx
+    rejection,   // 3xx to 6xx
+    cancelled,   // a CANCEL was sent for it
+    abandoned,   // nobody waits for its answer any more
+    timer_a,
+    timer_b,
+    timer_d,
+    timer_m,
+    timer_cancel, // §9.1: no final answer 64*T1 after the CANCEL
     transport_error,
   };
   using effects = client_effects<input>;

@@ -6,11 +6,16 @@ namespace skald::sip {
 
 invite_server::effects invite_server::on(input i) {
   switch (state_) {
-  case state::proceeding: return proceeding(i);
-  case state::completed: return completed(i);
-  case state::confirmed: return confirmed(i);
-  case state::accepted: return accepted(i);
-  case state::terminated: return {};
+  case state::proceeding:
+    return proceeding(i);
+  case state::completed:
+    return completed(i);
+  case state::confirmed:
+    return confirmed(i);
+  case state::accepted:
+    return accepted(i);
+  case state::terminated:
+    return {};
   }
   return {};
 }
@@ -19,7 +24,9 @@ invite_server::effects invite_server::on(input i) {
 invite_server::effects invite_server::proceeding(input i) {
   effects out;
   switch (i) {
-  case input::request: out.send_response = answered_; return out;
+  case input::request:
+    out.send_response = answered_;
+    return out;
   case input::respond_provisional:
     answered_ = true;
     out.send_response = true;
@@ -40,7 +47,8 @@ invite_server::effects invite_server::proceeding(input i) {
   case input::timer_g:
   case input::timer_h:
   case input::timer_i:
-  case input::timer_l: return out;
+  case input::timer_l:
+    return out;
   }
   return out;
 }
@@ -48,7 +56,9 @@ invite_server::effects invite_server::proceeding(input i) {
 invite_server::effects invite_server::completed(input i) {
   effects out;
   switch (i) {
-  case input::request: out.send_response = true; return out;
+  case input::request:
+    out.send_response = true;
+    return out;
   case input::timer_g:
     interval_ = std::min(2 * interval_, values_.t2);
     out.send_response = true;
@@ -64,12 +74,15 @@ invite_server::effects invite_server::completed(input i) {
     out.ended = true;
     out.ack = acknowledgement::missing;
     return out;
-  case input::respond_success: out.send_response = true; return out; // RFC 3261 §16.7 step 5: a late 2xx goes on
+  case input::respond_success:
+    out.send_response = true;
+    return out; // RFC 3261 §16.7 step 5: a late 2xx goes on
   case input::transport_error:
   case input::respond_provisional:
   case input::respond_rejection:
   case input::timer_i:
-  case input::timer_l: return out;
+  case input::timer_l:
+    return out;
   }
   return out;
 }
@@ -81,7 +94,9 @@ invite_server::effects invite_server::confirmed(input i) {
     state_ = state::terminated;
     out.ended = true;
     return out;
-  case input::respond_success: out.send_response = true; return out; // RFC 3261 §16.7 step 5
+  case input::respond_success:
+    out.send_response = true;
+    return out;        // RFC 3261 §16.7 step 5
   case input::request: // cannot be: who acknowledged has seen the answer
   case input::ack:     // absorbed
   case input::transport_error:
@@ -89,7 +104,8 @@ invite_server::effects invite_server::confirmed(input i) {
   case input::respond_rejection:
   case input::timer_g:
   case input::timer_h:
-  case input::timer_l: return out;
+  case input::timer_l:
+    return out;
   }
   return out;
 }
@@ -98,8 +114,12 @@ invite_server::effects invite_server::confirmed(input i) {
 invite_server::effects invite_server::accepted(input i) {
   effects out;
   switch (i) {
-  case input::respond_success: out.send_response = true; return out;
-  case input::ack: out.deliver_ack = true; return out;
+  case input::respond_success:
+    out.send_response = true;
+    return out;
+  case input::ack:
+    out.deliver_ack = true;
+    return out;
   case input::timer_l:
     state_ = state::terminated;
     out.ended = true;
@@ -110,7 +130,8 @@ invite_server::effects invite_server::accepted(input i) {
   case input::transport_error:
   case input::timer_g:
   case input::timer_h:
-  case input::timer_i: return out;
+  case input::timer_i:
+    return out;
   }
   return out;
 }

@@ -10,12 +10,15 @@ class invite_server {
 public:
   enum class state : std::uint8_t { proceeding, completed, confirmed, accepted, terminated };
   enum class input : std::uint8_t {
-    request,             // the INVITE again
+    request, // the INVITE again
     ack,
     respond_provisional, // the transaction user answers
     respond_success,
     respond_rejection,
-    timer_g, timer_h, timer_i, timer_l,
+    timer_g,
+    timer_h,
+    timer_i,
+    timer_l,
     transport_error,
   };
   using effects = server_effects<input>;
@@ -33,7 +36,7 @@ private:
 
   timer_values values_;
   reliability reliability_;
-  duration interval_; // of timer G
+  duration interval_;     // of timer G
   bool answered_ = false; // there is a response that can be repeated
   state state_ = state::proceeding;
 };

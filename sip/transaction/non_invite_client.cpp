@@ -6,10 +6,14 @@ namespace skald::sip {
 
 non_invite_client::effects non_invite_client::on(input i) {
   switch (state_) {
-  case state::trying: return trying(i);
-  case state::proceeding: return proceeding(i);
-  case state::completed: return completed(i);
-  case state::terminated: return {};
+  case state::trying:
+    return trying(i);
+  case state::proceeding:
+    return proceeding(i);
+  case state::completed:
+    return completed(i);
+  case state::terminated:
+    return {};
   }
   return {};
 }
@@ -32,10 +36,14 @@ non_invite_client::effects non_invite_client::trying(input i) {
     state_ = state::proceeding; // timers E and F run on
     out.deliver = true;
     return out;
-  case input::final_response: return finish();
-  case input::timer_f: return fail(client_failure::timed_out);
-  case input::transport_error: return fail(client_failure::flow_gone);
-  case input::timer_k: return out;
+  case input::final_response:
+    return finish();
+  case input::timer_f:
+    return fail(client_failure::timed_out);
+  case input::transport_error:
+    return fail(client_failure::flow_gone);
+  case input::timer_k:
+    return out;
   }
   return out;
 }
@@ -47,25 +55,33 @@ non_invite_client::effects non_invite_client::proceeding(input i) {
     out.send_request = true;
     out.timers.repeat = {input::timer_e, values_.t2};
     return out;
-  case input::provisional: out.deliver = true; return out;
-  case input::final_response: return finish();
-  case input::timer_f: return fail(client_failure::timed_out);
-  case input::transport_error: return fail(client_failure::flow_gone);
+  case input::provisional:
+    out.deliver = true;
+    return out;
+  case input::final_response:
+    return finish();
+  case input::timer_f:
+    return fail(client_failure::timed_out);
+  case input::transport_error:
+    return fail(client_failure::flow_gone);
   case input::start:
-  case input::timer_k: return out;
+  case input::timer_k:
+    return out;
   }
   return out;
 }
 
 non_invite_client::effects non_invite_client::completed(input i) {
   switch (i) {
-  case input::timer_k: return end();
+  case input::timer_k:
+    return end();
   case input::start:
   case input::provisional:
   case input::final_response: // a retransmission: absorbed
   case input::timer_e:
   case input::timer_f:
-  case input::transport_error: return {};
+  case input::transport_error:
+    return {};
   }
   return {};
 }

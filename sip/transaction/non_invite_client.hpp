@@ -11,12 +11,15 @@ public:
     start,
     provisional,
     final_response,
-    timer_e, timer_f, timer_k,
+    timer_e,
+    timer_f,
+    timer_k,
     transport_error,
   };
   using effects = client_effects<input>;
 
-  non_invite_client(const timer_values& values, reliability r) : values_(values), reliability_(r), interval_(values.t1) {}
+  non_invite_client(const timer_values& values, reliability r)
+      : values_(values), reliability_(r), interval_(values.t1) {}
 
   effects on(input i);
   state current() const { return state_; }

@@ -4,10 +4,14 @@ namespace skald::sip {
 
 non_invite_server::effects non_invite_server::on(input i) {
   switch (state_) {
-  case state::trying: return trying(i);
-  case state::proceeding: return proceeding(i);
-  case state::completed: return completed(i);
-  case state::terminated: return {};
+  case state::trying:
+    return trying(i);
+  case state::proceeding:
+    return proceeding(i);
+  case state::completed:
+    return completed(i);
+  case state::terminated:
+    return {};
   }
   return {};
 }
@@ -16,10 +20,12 @@ non_invite_server::effects non_invite_server::on(input i) {
 non_invite_server::effects non_invite_server::trying(input i) {
   switch (i) {
   case input::respond_provisional:
-  case input::respond_final: return answer(i);
+  case input::respond_final:
+    return answer(i);
   case input::request: // absorbed: there is nothing to say yet
   case input::timer_j:
-  case input::transport_error: return {};
+  case input::transport_error:
+    return {};
   }
   return {};
 }
@@ -27,11 +33,15 @@ non_invite_server::effects non_invite_server::trying(input i) {
 non_invite_server::effects non_invite_server::proceeding(input i) {
   effects out;
   switch (i) {
-  case input::request: out.send_response = true; return out;
+  case input::request:
+    out.send_response = true;
+    return out;
   case input::respond_provisional:
-  case input::respond_final: return answer(i);
+  case input::respond_final:
+    return answer(i);
   case input::timer_j:
-  case input::transport_error: return out;
+  case input::transport_error:
+    return out;
   }
   return out;
 }
@@ -39,14 +49,17 @@ non_invite_server::effects non_invite_server::proceeding(input i) {
 non_invite_server::effects non_invite_server::completed(input i) {
   effects out;
   switch (i) {
-  case input::request: out.send_response = true; return out;
+  case input::request:
+    out.send_response = true;
+    return out;
   case input::timer_j:
     state_ = state::terminated;
     out.ended = true;
     return out;
   case input::respond_provisional:
   case input::respond_final: // any other final response is discarded
-  case input::transport_error: return out; // timer J ends it
+  case input::transport_error:
+    return out; // timer J ends it
   }
   return out;
 }

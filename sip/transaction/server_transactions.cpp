@@ -8,14 +8,17 @@ namespace skald::sip {
 namespace {
 
 metrics::counter retransmissions_in("skald_sip_request_retransmissions_total", "Requests that were seen before");
-metrics::counter acks_missing("skald_sip_acks_missing_total", "INVITE transactions whose final response nobody acknowledged");
+metrics::counter acks_missing("skald_sip_acks_missing_total",
+                              "INVITE transactions whose final response nobody acknowledged");
 metrics::counter responses_unsent("skald_sip_responses_unsent_total", "Responses whose flow was gone");
-metrics::counter without_via("skald_sip_dropped_total", "Messages dropped by the transaction layer", R"(reason="no_via")");
+metrics::counter without_via("skald_sip_dropped_total", "Messages dropped by the transaction layer",
+                             R"(reason="no_via")");
 
 } // namespace
 
 struct server_transactions::transaction {
-  transaction(server_id i, const transaction_key& k, std::string base, const flow& f, bool invite, const timer_values& v)
+  transaction(server_id i, const transaction_key& k, std::string base, const flow& f, bool invite,
+              const timer_values& v)
       : id(i), key(k), legacy_base(std::move(base)), where(f),
         machine(invite ? machines(invite_server(v, reliability_of(f.transport)))
                        : machines(non_invite_server(v, reliability_of(f.transport)))) {}
@@ -23,10 +26,10 @@ struct server_transactions::transaction {
   using machines = std::variant<invite_server, non_invite_server>;
   server_id id;
   owned_key key;
-  std::string legacy_base;             // empty: the branch has the cookie
-  std::unique_ptr<owned_key> ack_key;  // legacy only: a second key, made by the final response
+  std::string legacy_base;            // empty: the branch has the cookie
+  std::unique_ptr<owned_key> ack_key; // legacy only: a second key, made by the final response
   flow where;
-  std::string last;                    // the last response, where it may have to be sent again (UDP)
+  std::string last; // the last response, where it may have to be sent again (UDP)
   machines machine;
   transaction_timers timers;
 };
@@ -34,7 +37,8 @@ struct server_transactions::transaction {
 server_transactions::server_transactions(const layer_context& context) : ctx_(context) {}
 
 server_transactions::~server_transactions() {
-  for (auto& [id, t] : by_id_) t->timers.stop(ctx_.timers);
+  for (auto& [id, t] : by_id_)
+    t->timers.stop(ctx_.timers);
 }
 
 server_transactions::transaction* server_transactions::find(const message& request, std::string_view method) const {
@@ -48,11 +52,24 @@ server_transactions::transaction* server_transactions::find(const message& reque
 bool server_transactions::knows(const message& request) const {
   if (!request.is_request()) return false;
   switch (request.method_id()) {
-  case method::ack: return find(request, "INVITE") != nullptr;
-  case method::cancel: return find(request, "CANCEL") != nullptr || find(request, "INVITE") != nullptr;
-  case method::invite: case method::bye: case method::register_: case method::options: case method::message:
-  case method::info: case method::prack: case method::update: case method::refer: case method::subscribe:
-  case method::notify: case method::publish: case method::other: return find(request, request.method_name()) != nullptr;
+  case method::ack:
+    return find(request, "INVITE") != nullptr;
+  case method::cancel:
+    return find(request, "CANCEL") != nullptr || find(request, "INVITE") != nullptr;
+  case method::invite:
+  case method::bye:
+  case method::register_:
+  case method::options:
+  case method::message:
+  case method::info:
+  case method::prack:
+  case method::update:
+  case method::refer:
+  case method::subscribe:
+  case method::notify:
+  case method::publish:
+  case method::other:
+    return find(request, request.method_name()) != nullptr;
   }
   return false;
 }
@@ -62,8 +79,10 @@ void server_transactions::receive(message request, const arrival& from) {
   if (transaction* t = find(request, request.method_name())) {
     retransmissions_in.add();
     // The answer goes where this copy came from: the phone's NAT may have given it a new port since.
-    if (auto* invite = std::get_if<invite_server>(&t->machine)) step(*t, *invite, invite_server::input::request, from.flow, {});
-    else step(*t, std::get<non_invite_server>(t->machine), non_invite_server::input::request, from.flow, {});
+    if (auto* invite = std::get_if<invite_server>(&t->machine))
+      step(*t, *invite, invite_server::input::request, from.flow, {});
+    else
+      step(*t, std::get<non_invite_server>(t->machine), non_invite_server::input::request, from.flow, {});
     return;
   }
   if (!server_key(request, {}).valid()) return without_via.add();
@@ -101,7 +120,9 @@ void server_transactions::respond(server_id id, const message& response) {
   if (machine.current() == non_invite_server::state::completed) return; // §17.2.2: further finals are discarded
   const std::string bytes = response.serialize();
   if (!is_stream(t.where.transport)) t.last = bytes;
-  step(t, machine, response.status() < 200 ? non_invite_server::input::respond_provisional : non_invite_server::input::respond_final,
+  step(t, machine,
+       response.status() < 200 ? non_invite_server::input::respond_provisional
+                               : non_invite_server::input::respond_final,
        t.where, bytes);
 }
 
@@ -142,18 +163,20 @@ void server_transactions::step(transaction& t, Machine& machine, typename Machin
 
 template <class Machine>
 void server_transactions::arm(transaction& t, const timer_orders<typename Machine::input>& orders) {
-  const auto set = [&](timer_id transaction_timers::*slot, const std::optional<alarm<typename Machine::input>>& a, bool stop) {
+  const auto set = [&](timer_id transaction_timers::* slot, const std::optional<alarm<typename Machine::input>>& a,
+                       bool stop) {
     if (!a && !stop) return;
     ctx_.timers.cancel(std::exchange(t.timers.*slot, timer_id::none));
     if (!a) return;
-    t.timers.*slot = ctx_.timers.at(ctx_.clk.now() + a->after, [this, slot, id = t.id, i = a->fires] { fire<Machine>(id, slot, i); });
+    t.timers.*slot = ctx_.timers.at(ctx_.clk.now() + a->after,
+                                    [this, slot, id = t.id, i = a->fires] { fire<Machine>(id, slot, i); });
   };
   set(&transaction_timers::repeat, orders.repeat, orders.stop_repeat);
   set(&transaction_timers::end, orders.end, orders.stop_end);
 }
 
 template <class Machine>
-void server_transactions::fire(server_id id, timer_id transaction_timers::*slot, typename Machine::input i) {
+void server_transactions::fire(server_id id, timer_id transaction_timers::* slot, typename Machine::input i) {
   const auto it = by_id_.find(id);
   if (it == by_id_.end()) return;
   transaction& t = *it->second;

@@ -31,10 +31,8 @@ private:
   void remember_legacy_ack(transaction& t, const message& response);
   template <class Machine>
   void step(transaction& t, Machine& machine, typename Machine::input i, const flow& where, std::string_view bytes);
-  template <class Machine>
-  void arm(transaction& t, const timer_orders<typename Machine::input>& orders);
-  template <class Machine>
-  void fire(server_id id, timer_id transaction_timers::*slot, typename Machine::input i);
+  template <class Machine> void arm(transaction& t, const timer_orders<typename Machine::input>& orders);
+  template <class Machine> void fire(server_id id, timer_id transaction_timers::* slot, typename Machine::input i);
   void end(transaction& t, acknowledgement ack);
 
   const layer_context& ctx_;

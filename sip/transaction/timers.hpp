@@ -18,7 +18,9 @@ struct timer_values {
 
 // Over a reliable transport (streams, links) nothing is sent twice: A, E and G never run, D, I, J and K are zero.
 enum class reliability : std::uint8_t { unreliable, reliable };
-inline reliability reliability_of(transport t) { return is_stream(t) ? reliability::reliable : reliability::unreliable; }
+inline reliability reliability_of(transport t) {
+  return is_stream(t) ? reliability::reliable : reliability::unreliable;
+}
 
 enum class client_failure : std::uint8_t {
   timed_out, // timer B or F
@@ -26,24 +28,21 @@ enum class client_failure : std::uint8_t {
 };
 
 // A timer is the input that it becomes when it fires. Zero is a duration like any other: it fires on the next turn.
-template <class Input>
-struct alarm {
+template <class Input> struct alarm {
   Input fires;
   duration after;
 };
 
 // Never more than two timers run in one machine: the one that repeats a message (A, E, G), and the one that ends the
 // state (all others). Setting one replaces it.
-template <class Input>
-struct timer_orders {
+template <class Input> struct timer_orders {
   std::optional<alarm<Input>> repeat{};
   std::optional<alarm<Input>> end{};
   bool stop_repeat = false;
   bool stop_end = false;
 };
 
-template <class Input>
-struct client_effects {
+template <class Input> struct client_effects {
   bool send_request = false;
   bool send_ack = false;
   bool deliver = false; // the response that was the input goes to the transaction user
@@ -54,8 +53,7 @@ struct client_effects {
 
 enum class acknowledgement : std::uint8_t { not_needed, missing };
 
-template <class Input>
-struct server_effects {
+template <class Input> struct server_effects {
   bool send_response = false; // the one given, or the last one again
   bool deliver_ack = false;   // this ACK belongs to a 2xx: it is the transaction user's
   bool ended = false;

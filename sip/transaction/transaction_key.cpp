@@ -68,7 +68,8 @@ server_key::server_key(const message& request, std::string_view method) {
   }
   base_ = legacy_base_of(request, *via_value);
   const std::string_view to_tag = tag_of(request, header::to);
-  composed_ = request.method_id() == sip::method::ack ? legacy_ack(base_, to_tag) : base_ + separator + std::string(to_tag);
+  composed_ =
+      request.method_id() == sip::method::ack ? legacy_ack(base_, to_tag) : base_ + separator + std::string(to_tag);
   view_ = {composed_, {}, 0, method};
 }
 

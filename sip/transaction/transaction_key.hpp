@@ -46,7 +46,7 @@ public:
   server_key(const server_key&) = delete;
   server_key& operator=(const server_key&) = delete;
 
-  bool valid() const { return valid_; }     // false: no topmost Via that parses
+  bool valid() const { return valid_; } // false: no topmost Via that parses
   bool legacy() const { return !base_.empty(); }
   const transaction_key& view() const { return view_; }
   // §17.2.3 for branches without the cookie: an ACK is found by the To tag of the response that it answers.

@@ -14,19 +14,24 @@ class fake_dns final : public dns_port {
 public:
   void a(const std::string& name, std::string_view ip) { add_address(name, dns_type::a, ip); }
   void aaaa(const std::string& name, std::string_view ip) { add_address(name, dns_type::aaaa, ip); }
-  void srv(const std::string& name, std::uint16_t priority, std::uint16_t weight, std::uint16_t port, std::string target) {
+  void srv(const std::string& name, std::uint16_t priority, std::uint16_t weight, std::uint16_t port,
+           std::string target) {
     auto& r = record(name, dns_type::srv);
     r.srv.push_back({priority, weight, port, std::move(target)});
   }
-  void naptr(const std::string& name, std::uint16_t order, std::uint16_t preference, std::string service, std::string replacement,
-             std::string flags = "s") {
+  void naptr(const std::string& name, std::uint16_t order, std::uint16_t preference, std::string service,
+             std::string replacement, std::string flags = "s") {
     auto& r = record(name, dns_type::naptr);
     r.naptr.push_back({order, preference, std::move(flags), std::move(service), {}, std::move(replacement)});
   }
   void set(const std::string& name, dns_type type, dns_answer answer) { zone[{name, type}] = std::move(answer); }
 
   void query(std::string name, dns_type type, callback done) override {
-    asked.push_back(name + " " + std::string(type == dns_type::a ? "A" : type == dns_type::aaaa ? "AAAA" : type == dns_type::srv ? "SRV" : "NAPTR"));
+    asked.push_back(name + " " +
+                    std::string(type == dns_type::a      ? "A"
+                                : type == dns_type::aaaa ? "AAAA"
+                                : type == dns_type::srv  ? "SRV"
+                                                         : "NAPTR"));
     const auto it = zone.find({to_lower(name), type});
     dns_answer reply = it != zone.end() ? it->second : otherwise;
     if (at_once) return done(std::move(reply));
@@ -35,7 +40,8 @@ public:
   // Answers what was asked so far, the last question first.
   void answer_held() {
     auto now = std::exchange(held, {});
-    for (auto it = now.rbegin(); it != now.rend(); ++it) it->first(std::move(it->second));
+    for (auto it = now.rbegin(); it != now.rend(); ++it)
+      it->first(std::move(it->second));
   }
 
   bool at_once = true;
@@ -51,7 +57,9 @@ private:
     r.ttl = seconds(15);
     return r;
   }
-  void add_address(const std::string& name, dns_type type, std::string_view ip) { record(name, type).addresses.push_back(*ip_address::parse(ip)); }
+  void add_address(const std::string& name, dns_type type, std::string_view ip) {
+    record(name, type).addresses.push_back(*ip_address::parse(ip));
+  }
 };
 
 } // namespace skald::sip::test

@@ -27,8 +27,9 @@ digest_credentials rfc_sample(digest_algorithm a) { // RFC 7616 §3.9.1
 } // namespace
 
 TEST_CASE("digest: the responses of RFC 7616 §3.9.1, MD5 and SHA-256") {
-  for (const auto& [a, expected] : {std::pair{digest_algorithm::md5, "8ca523f5e9506fed4657c9700eebdbec"},
-                                    std::pair{digest_algorithm::sha256, "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"}}) {
+  for (const auto& [a, expected] :
+       {std::pair{digest_algorithm::md5, "8ca523f5e9506fed4657c9700eebdbec"},
+        std::pair{digest_algorithm::sha256, "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"}}) {
     const digest_credentials c = rfc_sample(a);
     CHECK(digest_response(c, digest_ha1(a, c.username, c.realm, "Circle of Life"), "GET") == expected);
   }
@@ -67,7 +68,8 @@ TEST_CASE("digest: a subscriber answers as user and as user@realm, in either alg
 
 TEST_CASE("digest: hashes that were imported answer for `user` alone") {
   const subscriber_hashes all = hashes_of_password("alice", "example.com", "secret");
-  const subscriber_hashes imported{.md5_user = all.md5_user, .md5_user_at_realm = {}, .sha256_user = {}, .sha256_user_at_realm = {}};
+  const subscriber_hashes imported{
+      .md5_user = all.md5_user, .md5_user_at_realm = {}, .sha256_user = {}, .sha256_user_at_realm = {}};
   digest_credentials c = rfc_sample(digest_algorithm::md5);
   c.realm = "example.com";
   c.username = "alice";
@@ -96,7 +98,8 @@ TEST_CASE("digest: nobody gets in by the hash that stands in for the missing one
 TEST_CASE("credentials: quoting, escapes, order and case as phones write them") {
   const auto c = parse_digest_credentials(
       "digest  Username=\"al\\\"i,ce\", realm=\"example.com\",nonce=\"n\" ,uri=\"sip:example.com;transport=tcp\",\r\n "
-      "response=\"0123456789ABCDEF0123456789abcdef\", ALGORITHM=md5, qop=\"auth\", nc=0000001f, cnonce=\"\", opaque=\"o\", x=y");
+      "response=\"0123456789ABCDEF0123456789abcdef\", ALGORITHM=md5, qop=\"auth\", nc=0000001f, cnonce=\"\", "
+      "opaque=\"o\", x=y");
   REQUIRE(c.has_value());
   CHECK(c->username == "al\"i,ce");
   CHECK(c->uri == "sip:example.com;transport=tcp");
@@ -148,7 +151,8 @@ TEST_CASE("credentials: the digest's uri has to name the Request-URI's user and 
 TEST_CASE("challenge: written as phones expect it, and read back") {
   const digest_challenge plain{.realm = "example.com", .nonce = "abc"};
   CHECK(to_string(plain) == R"(Digest realm="example.com", nonce="abc", algorithm=MD5, qop="auth")");
-  const digest_challenge stale{.realm = "example.com", .nonce = "abc", .algorithm = digest_algorithm::sha256, .stale = staleness::stale};
+  const digest_challenge stale{
+      .realm = "example.com", .nonce = "abc", .algorithm = digest_algorithm::sha256, .stale = staleness::stale};
   CHECK(to_string(stale) == R"(Digest realm="example.com", nonce="abc", algorithm=SHA-256, qop="auth", stale=true)");
   const auto read = parse_digest_challenge(to_string(stale));
   REQUIRE(read.has_value());
@@ -168,8 +172,10 @@ TEST_CASE("challenge: a subscriber is offered what the domain sets and he has; w
   const std::array both{sha256, md5};
   const std::array only_md5{md5};
   const subscriber_hashes all = hashes_of_password("a", "r", "p");
-  const subscriber_hashes old{.md5_user = all.md5_user, .md5_user_at_realm = {}, .sha256_user = {}, .sha256_user_at_realm = {}};
-  const subscriber_hashes young{.md5_user = {}, .md5_user_at_realm = {}, .sha256_user = all.sha256_user, .sha256_user_at_realm = {}};
+  const subscriber_hashes old{
+      .md5_user = all.md5_user, .md5_user_at_realm = {}, .sha256_user = {}, .sha256_user_at_realm = {}};
+  const subscriber_hashes young{
+      .md5_user = {}, .md5_user_at_realm = {}, .sha256_user = all.sha256_user, .sha256_user_at_realm = {}};
   CHECK(algorithms_to_offer(both, &all) == std::vector{sha256, md5});
   CHECK(algorithms_to_offer(both, &old) == std::vector{md5});
   CHECK(algorithms_to_offer(only_md5, &young) == std::vector{sha256});

@@ -70,7 +70,8 @@ TEST_CASE("dns cache: who asks while the question is under way waits for the sam
   w.dns.at_once = false;
   w.dns.a("h", "192.0.2.1");
   int answered = 0;
-  for (int i = 0; i < 3; ++i) w.cache->query("h", dns_type::a, [&](dns_answer a) { answered += static_cast<int>(a.addresses.size()); });
+  for (int i = 0; i < 3; ++i)
+    w.cache->query("h", dns_type::a, [&](dns_answer a) { answered += static_cast<int>(a.addresses.size()); });
   CHECK(w.dns.asked.size() == 1);
   w.dns.answer_held();
   CHECK(answered == 3);
@@ -88,7 +89,8 @@ TEST_CASE("dns cache: an answer that comes after its end is dropped") {
 
 TEST_CASE("dns cache: it holds a bounded number of answers, and of callers that wait") {
   world w;
-  for (std::size_t i = 0; i < dns_cache_entries_max + 100; ++i) w.ask("n" + std::to_string(i));
+  for (std::size_t i = 0; i < dns_cache_entries_max + 100; ++i)
+    w.ask("n" + std::to_string(i));
   CHECK(w.cache->size() == dns_cache_entries_max);
   const std::size_t before = w.dns.asked.size();
   w.ask("n50"); // the oldest went

@@ -34,12 +34,14 @@ outcome_of run(fake_dns& dns, std::string_view where, resolve_options options = 
     REQUIRE_FALSE(got.has_value());
     got = std::move(x);
   });
-  for (int i = 0; i < 10 && !got; ++i) dns.answer_held();
+  for (int i = 0; i < 10 && !got; ++i)
+    dns.answer_held();
   REQUIRE(got.has_value());
   CHECK(r.size() == 0);
   CHECK((got->status == resolve_status::ok) == !got->targets.empty());
   outcome_of out{got->status, {}};
-  for (const target& t : got->targets) out.targets.push_back(text(t));
+  for (const target& t : got->targets)
+    out.targets.push_back(text(t));
   return out;
 }
 
@@ -93,7 +95,8 @@ TEST_CASE("resolve: what the URI says decides what the DNS is asked (RFC 3263 §
        {"_sip._udp.example.com SRV", "server1.example.com A", "server1.example.com AAAA"},
        {"udp 192.0.2.1:5060"}},
       {"sip:a@example.com;transport=tcp",
-       {"_sip._tcp.example.com SRV", "server1.example.com A", "server1.example.com AAAA", "server2.example.com A", "server2.example.com AAAA"},
+       {"_sip._tcp.example.com SRV", "server1.example.com A", "server1.example.com AAAA", "server2.example.com A",
+        "server2.example.com AAAA"},
        {"tcp 192.0.2.1:5060", "tcp 192.0.2.2:5070", "tcp [2001:db8::2]:5070"}},
       {"sips:a@example.com;transport=tcp",
        {"_sips._tcp.example.com SRV", "server1.example.com A", "server1.example.com AAAA"},
@@ -119,8 +122,9 @@ TEST_CASE("resolve: what the URI says decides what the DNS is asked (RFC 3263 §
 
 TEST_CASE("resolve: NAPTR orders the transports; what we do not speak is passed over") {
   fake_dns dns = example();
-  CHECK(run(dns, "sip:a@example.com").targets ==
-        lines{"tls 192.0.2.1:5061 example.com", "tcp 192.0.2.1:5060", "tcp 192.0.2.2:5070", "tcp [2001:db8::2]:5070", "udp 192.0.2.1:5060"});
+  CHECK(run(dns, "sip:a@example.com").targets == lines{"tls 192.0.2.1:5061 example.com", "tcp 192.0.2.1:5060",
+                                                       "tcp 192.0.2.2:5070", "tcp [2001:db8::2]:5070",
+                                                       "udp 192.0.2.1:5060"});
   CHECK(run(dns, "sip:a@example.com", {.transports = {transport::udp}}).targets == lines{"udp 192.0.2.1:5060"});
   dns.naptr("example.com", 1, 1, "SIPS+D2W", "_sips._ws.example.com");
   dns.naptr("example.com", 1, 1, "E2U+sip", "example.com", "u");
@@ -130,10 +134,12 @@ TEST_CASE("resolve: NAPTR orders the transports; what we do not speak is passed 
 TEST_CASE("resolve: without NAPTR the SRV of each transport is asked, ours in order of preference") {
   fake_dns dns = example();
   dns.zone.erase({"example.com", dns_type::naptr});
-  const lines expected{"udp 192.0.2.1:5060", "tcp 192.0.2.1:5060", "tcp 192.0.2.2:5070", "tcp [2001:db8::2]:5070", "tls 192.0.2.1:5061 example.com"};
+  const lines expected{"udp 192.0.2.1:5060", "tcp 192.0.2.1:5060", "tcp 192.0.2.2:5070", "tcp [2001:db8::2]:5070",
+                       "tls 192.0.2.1:5061 example.com"};
   CHECK(run(dns, "sip:a@example.com").targets == expected);
-  CHECK(lines(dns.asked.begin(), dns.asked.begin() + 4) ==
-        lines{"example.com NAPTR", "_sip._udp.example.com SRV", "_sip._tcp.example.com SRV", "_sips._tcp.example.com SRV"});
+  CHECK(lines(dns.asked.begin(), dns.asked.begin() + 4) == lines{"example.com NAPTR", "_sip._udp.example.com SRV",
+                                                                 "_sip._tcp.example.com SRV",
+                                                                 "_sips._tcp.example.com SRV"});
   dns.set("example.com", dns_type::naptr, {.status = dns_status::failure});
   CHECK(run(dns, "sip:a@example.com").targets == expected);
   dns.asked.clear();
@@ -146,8 +152,10 @@ TEST_CASE("resolve: without SRV the name's own addresses are taken, at the defau
   dns.a("host.example.com", "192.0.2.5");
   dns.aaaa("host.example.com", "2001:db8::5");
   CHECK(run(dns, "sip:a@host.example.com").targets == lines{"udp 192.0.2.5:5060", "udp [2001:db8::5]:5060"});
-  CHECK(run(dns, "sips:a@host.example.com").targets == lines{"tls 192.0.2.5:5061 host.example.com", "tls [2001:db8::5]:5061 host.example.com"});
-  CHECK(run(dns, "sip:a@host.example.com.;transport=tcp").targets == lines{"tcp 192.0.2.5:5060", "tcp [2001:db8::5]:5060"});
+  CHECK(run(dns, "sips:a@host.example.com").targets ==
+        lines{"tls 192.0.2.5:5061 host.example.com", "tls [2001:db8::5]:5061 host.example.com"});
+  CHECK(run(dns, "sip:a@host.example.com.;transport=tcp").targets ==
+        lines{"tcp 192.0.2.5:5060", "tcp [2001:db8::5]:5060"});
   CHECK(run(dns, "sip:a@host.example.com", {.families = {ip_family::v6, ip_family::v4}}).targets ==
         lines{"udp [2001:db8::5]:5060", "udp 192.0.2.5:5060"});
   CHECK(run(dns, "sip:a@host.example.com", {.families = {ip_family::v4}}).targets == lines{"udp 192.0.2.5:5060"});
@@ -155,14 +163,17 @@ TEST_CASE("resolve: without SRV the name's own addresses are taken, at the defau
 
 TEST_CASE("resolve: what cannot be spoken, is not there, or could not be asked, is told apart") {
   fake_dns dns = example();
-  for (const auto* where : {"tel:+123", "mailto:a@example.com", "sip:a@example.com;transport=sctp", "sips:a@example.com;transport=udp", "sip:a@192.0.2.1;transport=ws"})
+  for (const auto* where : {"tel:+123", "mailto:a@example.com", "sip:a@example.com;transport=sctp",
+                            "sips:a@example.com;transport=udp", "sip:a@192.0.2.1;transport=ws"})
     CHECK(run(dns, where).status == resolve_status::unsupported);
-  CHECK(run(dns, "sips:a@192.0.2.1", {.transports = {transport::udp, transport::tcp}}).status == resolve_status::unsupported);
+  CHECK(run(dns, "sips:a@192.0.2.1", {.transports = {transport::udp, transport::tcp}}).status ==
+        resolve_status::unsupported);
   CHECK(run(dns, "sip:a@[::1]", {.families = {ip_family::v4}}).status == resolve_status::not_found);
   CHECK(dns.asked.empty());
   CHECK(run(dns, "sip:a@nowhere.example.org").status == resolve_status::not_found);
-  CHECK(run(dns, "sip:a@" + std::string(60, 'a') + "." + std::string(60, 'b') + "." + std::string(60, 'c') + "." + std::string(60, 'd') + "." + std::string(60, 'e')).status ==
-        resolve_status::not_found);
+  CHECK(run(dns, "sip:a@" + std::string(60, 'a') + "." + std::string(60, 'b') + "." + std::string(60, 'c') + "." +
+                     std::string(60, 'd') + "." + std::string(60, 'e'))
+            .status == resolve_status::not_found);
   dns.otherwise.status = dns_status::failure;
   dns.asked.clear();
   CHECK(run(dns, "sip:a@nowhere.example.org").status == resolve_status::failed);
@@ -193,7 +204,8 @@ TEST_CASE("resolve: a domain with a thousand records costs bounded questions and
     const std::string n = "h" + std::to_string(i) + ".example.com";
     dns.srv("_sip._udp.example.com", static_cast<std::uint16_t>(i), 0, 5060, n);
     dns.naptr("example.com", 1, 1, "SIP+D2U", "_sip._udp.example.com");
-    for (int j = 1; j < 200; ++j) dns.a(n, "192.0.2." + std::to_string(j));
+    for (int j = 1; j < 200; ++j)
+      dns.a(n, "192.0.2." + std::to_string(j));
   }
   CHECK(run(dns, "sip:a@example.com").targets.size() == resolve_targets_max);
   CHECK(dns.asked.size() <= resolve_queries_max);
@@ -218,7 +230,8 @@ TEST_CASE("srv order: priorities are kept, weights decide how often one comes fi
   seeded_rng random(7);
   std::map<std::string, int> first;
   for (int i = 0; i < 10'000; ++i) {
-    const auto order = order_srv({{10, 0, 1, "last"}, {0, 60, 1, "heavy"}, {0, 40, 1, "light"}, {0, 0, 1, "zero"}}, random);
+    const auto order =
+        order_srv({{10, 0, 1, "last"}, {0, 60, 1, "heavy"}, {0, 40, 1, "light"}, {0, 0, 1, "zero"}}, random);
     REQUIRE(order.size() == 4);
     CHECK(order[3].target == "last");
     ++first[order[0].target];

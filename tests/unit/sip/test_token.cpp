@@ -12,14 +12,24 @@ namespace {
 
 constexpr unix_ms day = 86'400'000;
 
-key_ring ring_of(std::initializer_list<cluster_key> keys) { return key_ring(std::vector<cluster_key>(keys)); }
+key_ring ring_of(std::initializer_list<cluster_key> keys) {
+  return key_ring(std::vector<cluster_key>(keys));
+}
 const cluster_key first{.id = 0x01020304, .made = 0, .secret = std::string(32, 'a')};
 const cluster_key second{.id = 0x05060708, .made = day, .secret = std::string(32, 'b')};
 
 token sample(std::string_view local, std::string_view remote) {
-  return {.kind = token_kind::dialog, .side = token_side::to, .transport = transport::tls, .node = 0xfedcba9876543210,
-          .worker = 65535, .serial = 0xffffffff, .local = *endpoint::parse(local), .remote = *endpoint::parse(remote),
-          .partition = partition{65535}, .binding_id = ~0ull, .dialog_hash = dialog_hash("call@pc", "tag")};
+  return {.kind = token_kind::dialog,
+          .side = token_side::to,
+          .transport = transport::tls,
+          .node = 0xfedcba9876543210,
+          .worker = 65535,
+          .serial = 0xffffffff,
+          .local = *endpoint::parse(local),
+          .remote = *endpoint::parse(remote),
+          .partition = partition{65535},
+          .binding_id = ~0ull,
+          .dialog_hash = dialog_hash("call@pc", "tag")};
 }
 
 } // namespace
@@ -41,13 +51,15 @@ TEST_CASE("token: what is sealed opens the same, for every kind, side, transport
             const auto opened = open_token(text, keys);
             REQUIRE(opened.has_value());
             CHECK(*opened == t);
-            CHECK(opened->flow() == flow{.transport = way, .worker = 65535, .serial = 0xffffffff, .local = t.local, .remote = t.remote});
+            CHECK(opened->flow() ==
+                  flow{.transport = way, .worker = 65535, .serial = 0xffffffff, .local = t.local, .remote = t.remote});
           }
 }
 
 TEST_CASE("token: it is fit for the user part of a URI without escaping") {
   const std::string text = seal_token(sample("[::1]:1", "[::1]:2"), ring_of({first}), day);
-  CHECK(text.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == std::string::npos);
+  CHECK(text.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") ==
+        std::string::npos);
 }
 
 TEST_CASE("token: any key of the ring opens it, a key that is gone does not") {

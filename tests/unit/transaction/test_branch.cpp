@@ -8,7 +8,8 @@ using namespace skald::sip;
 
 namespace {
 
-const key_ring keys({{.id = 7, .made = 0, .secret = std::string(32, 'k')}, {.id = 8, .made = 100'000, .secret = std::string(32, 'l')}});
+const key_ring keys({{.id = 7, .made = 0, .secret = std::string(32, 'k')},
+                     {.id = 8, .made = 100'000, .secret = std::string(32, 'l')}});
 const branch_parts parts{.worker = 3, .serial = 0x123456789abcdef0, .loop_hash = 0xdeadbeef};
 
 } // namespace

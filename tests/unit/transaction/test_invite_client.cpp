@@ -42,7 +42,8 @@ TEST_CASE("invite client: a 1xx stops the repeating and timer B") {
 
 TEST_CASE("invite client: a non-2xx is acknowledged, each time it comes again, and goes up once (RFC 3261 §17.1.1.3)") {
   script s;
-  s.layer.send_request(request("INVITE", "z9hG4bKabc", {}, "Route: <sip:p1.example.com;lr>, <sip:p2.example.com;lr>\r\n"), s.way);
+  s.layer.send_request(
+      request("INVITE", "z9hG4bKabc", {}, "Route: <sip:p1.example.com;lr>, <sip:p2.example.com;lr>\r\n"), s.way);
   s.take_sent();
   s.receive(response_text(486, "INVITE"));
   s.receive(response_text(486, "INVITE"));
@@ -95,7 +96,8 @@ TEST_CASE("invite client: each further 2xx goes up in Accepted, without an ACK o
   CHECK(s.take() == lines{"stray 200"});
 }
 
-TEST_CASE("invite client: a late 2xx of a proxy that had given up is passed on after the rejection (RFC 3261 §16.7 step 5)") {
+TEST_CASE(
+    "invite client: a late 2xx of a proxy that had given up is passed on after the rejection (RFC 3261 §16.7 step 5)") {
   script s;
   s.layer.send_request(request("INVITE"), s.way);
   s.receive(response_text(408, "INVITE"));
@@ -131,7 +133,8 @@ TEST_CASE("invite client: an ACK that cannot be sent does not take the answer aw
 
 TEST_CASE("invite client: CANCEL waits for a 1xx (RFC 3261 §9.1)") {
   script s;
-  const client_id id = s.layer.send_request(request("INVITE", "z9hG4bKabc", {}, "Route: <sip:p1.example.com;lr>\r\nRequire: 100rel\r\n"), s.way);
+  const client_id id = s.layer.send_request(
+      request("INVITE", "z9hG4bKabc", {}, "Route: <sip:p1.example.com;lr>\r\nRequire: 100rel\r\n"), s.way);
   CHECK(s.layer.cancel(id, R"(SIP;cause=200;text="Call completed elsewhere")"));
   CHECK(s.sent.size() == 1);
   s.receive(response_text(180, "INVITE"));
@@ -154,7 +157,8 @@ TEST_CASE("invite client: CANCEL is a transaction of its own, of which the user 
   CHECK(s.layer.cancel(id, {}));
   CHECK(s.layer.cancel(id, {})); // once is enough
   s.pass(milliseconds(500));     // timer E of the CANCEL
-  CHECK(s.take_sent() == lines{"INVITE sip:bob@example.com SIP/2.0", "CANCEL sip:bob@example.com SIP/2.0", "CANCEL sip:bob@example.com SIP/2.0"});
+  CHECK(s.take_sent() == lines{"INVITE sip:bob@example.com SIP/2.0", "CANCEL sip:bob@example.com SIP/2.0",
+                               "CANCEL sip:bob@example.com SIP/2.0"});
   s.receive(response_text(200, "CANCEL"));
   s.receive(response_text(487, "INVITE"));
   CHECK(s.take() == lines{"response 180", "response 487"});
@@ -193,7 +197,8 @@ TEST_CASE("invite client: abandoned, it still acknowledges and cancels, and tell
   s.receive(response_text(200, "CANCEL"));
   s.receive(response_text(487, "INVITE"));
   CHECK(s.take().empty());
-  CHECK(s.take_sent() == lines{"INVITE sip:bob@example.com SIP/2.0", "CANCEL sip:bob@example.com SIP/2.0", "ACK sip:bob@example.com SIP/2.0"});
+  CHECK(s.take_sent() == lines{"INVITE sip:bob@example.com SIP/2.0", "CANCEL sip:bob@example.com SIP/2.0",
+                               "ACK sip:bob@example.com SIP/2.0"});
   s.pass(seconds(32));
   CHECK(s.layer.size() == 0);
   CHECK(s.take().empty());

@@ -66,7 +66,7 @@ TEST_CASE("invite server: in Accepted the INVITE is absorbed, 2xx pass, ACKs go 
   s.receive(request_text("INVITE"));
   s.pass(seconds(20));
   CHECK(s.sent.size() == 1);                                                // neither repeated nor sent again
-  s.layer.respond(s.server, response(200, "INVITE"));                      // the callee repeats it
+  s.layer.respond(s.server, response(200, "INVITE"));                       // the callee repeats it
   s.layer.respond(s.server, response(200, "INVITE", "z9hG4bKabc", "fork")); // another one answered too
   CHECK(s.sent.size() == 3);
   s.layer.respond(s.server, response(486, "INVITE"));
@@ -160,9 +160,9 @@ TEST_CASE("branches older than RFC 3261: an INVITE is found by URI, tags, Call-I
   script s;
   s.receive(request_text("INVITE", "1"));
   s.receive(request_text("INVITE", "1"));
-  s.receive(request_text("INVITE", ""));                 // another topmost Via
-  s.receive(request_text("INVITE", "1", {}, {}, "2"));   // another CSeq
-  s.receive(request_text("INVITE", "1", "dialog"));      // another To tag
+  s.receive(request_text("INVITE", ""));               // another topmost Via
+  s.receive(request_text("INVITE", "1", {}, {}, "2")); // another CSeq
+  s.receive(request_text("INVITE", "1", "dialog"));    // another To tag
   CHECK(s.take() == lines{"request INVITE", "request INVITE", "request INVITE", "request INVITE"});
 }
 

@@ -15,11 +15,11 @@ using namespace skald::sip::test;
 namespace {
 
 // Random inputs, the last enumerator included; returns how often the machine said that it ended.
-template <class Machine>
-int shake(Machine machine, rng& random, typename Machine::input last) {
+template <class Machine> int shake(Machine machine, rng& random, typename Machine::input last) {
   int ended = 0;
   for (int i = 0; i < 200; ++i) {
-    const auto effects = machine.on(static_cast<typename Machine::input>(random.below(static_cast<std::uint64_t>(last) + 1)));
+    const auto effects =
+        machine.on(static_cast<typename Machine::input>(random.below(static_cast<std::uint64_t>(last) + 1)));
     if (effects.ended) {
       ++ended;
       CHECK(machine.current() == Machine::state::terminated);
@@ -37,7 +37,8 @@ struct lossy_pair {
   void carry(script& from, script& to) {
     for (const sent_item& item : std::exchange(from.sent, {}))
       for (int copies = random.chance(0.2) ? 2 : 1; copies > 0; --copies)
-        if (!random.chance(loss)) under_way.emplace(client.clk.now() + milliseconds(1 + random.below(300)), std::pair{&to, item.bytes});
+        if (!random.chance(loss))
+          under_way.emplace(client.clk.now() + milliseconds(1 + random.below(300)), std::pair{&to, item.bytes});
   }
   // Both layers have clocks of their own, moved together.
   void run(duration d) {
@@ -90,7 +91,8 @@ TEST_CASE("machines: in Accepted neither side ever sends by itself (RFC 6026)") 
   client.on(invite_client::input::start);
   CHECK(client.on(invite_client::input::success).deliver);
   CHECK(client.current() == invite_client::state::accepted);
-  for (auto i = invite_client::input::start; i != invite_client::input::timer_m; i = static_cast<invite_client::input>(static_cast<int>(i) + 1)) {
+  for (auto i = invite_client::input::start; i != invite_client::input::timer_m;
+       i = static_cast<invite_client::input>(static_cast<int>(i) + 1)) {
     const auto e = client.on(i);
     CHECK_FALSE(e.send_ack);
     CHECK_FALSE(e.send_request);

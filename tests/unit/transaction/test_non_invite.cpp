@@ -68,7 +68,8 @@ TEST_CASE("non-invite client: methods that nobody knows match by their names") {
   CHECK(s.take() == lines{"stray 200", "response 200"});
 }
 
-TEST_CASE("non-invite server: silent until answered, then the last answer again; further finals are discarded (§17.2.2)") {
+TEST_CASE(
+    "non-invite server: silent until answered, then the last answer again; further finals are discarded (§17.2.2)") {
   script s;
   s.receive(request_text("MESSAGE"));
   s.receive(request_text("MESSAGE"));
@@ -78,7 +79,8 @@ TEST_CASE("non-invite server: silent until answered, then the last answer again;
   s.layer.respond(s.server, response(202, "MESSAGE"));
   s.layer.respond(s.server, response(500, "MESSAGE"));
   s.receive(request_text("MESSAGE"));
-  CHECK(s.take_sent() == lines{"SIP/2.0 100 Some Reason", "SIP/2.0 100 Some Reason", "SIP/2.0 202 Some Reason", "SIP/2.0 202 Some Reason"});
+  CHECK(s.take_sent() == lines{"SIP/2.0 100 Some Reason", "SIP/2.0 100 Some Reason", "SIP/2.0 202 Some Reason",
+                               "SIP/2.0 202 Some Reason"});
   s.pass(seconds(32)); // timer J
   CHECK(s.take() == lines{"request MESSAGE", "server ended"});
   s.layer.respond(s.server, response(200, "MESSAGE")); // too late: harmless
