@@ -3,6 +3,7 @@
 #include "base/encoding.hpp"
 #include "base/metrics.hpp"
 #include "roles/proxy/best_response.hpp"
+#include "sip/message/name_addr.hpp"
 #include "sip/message/reply.hpp"
 #include "sip/message/via.hpp"
 
@@ -78,13 +79,18 @@ void contexts::answer(const context_ptr& c, sip::message response) {
     as_500.set(sip::header::retry_after, std::to_string(retry_after_default.count()));
     response = std::move(as_500);
   }
-  if (response.status() == 430 && !c->from.from_link()) response = make_response(*c, 480); // never leaves the cluster
+  if (response.status() == 430 && c->entered != stage::out) { // an answer of `out` to `term`, or to the edge before it
+    const bool in_dialog = sip::parse_name_addr(c->original.line(sip::header::to).value_or("")).value_or(sip::name_addr{}).tag() != "";
+    response = make_response(*c, in_dialog ? 500 : 480);
+    if (in_dialog) response.set(sip::header::retry_after, std::to_string(retry_after_default.count()));
+  }
   pass(c, std::move(response));
   maybe_forget(c);
 }
 
 void contexts::pass(const context_ptr& c, sip::message response) {
   const int status = response.status();
+  if (status < 200 && c->server_ended) return;
   observer_.on_passing(*c, response);
   const bool second = c->answered;
   if (status >= 200) c->answered = true;
@@ -242,8 +248,8 @@ void contexts::branch_final(const context_ptr& c, std::size_t i, sip::message re
   b.done = true;
   b.final = response;
   if (status / 100 == 2) {
-    cancel_others(c, i, elsewhere);
     if (!c->answered || c->is_invite()) pass(c, std::move(response));
+    cancel_others(c, i, elsewhere);
     env_.timers.cancel(std::exchange(c->ring_timer, timer_id::none));
     maybe_forget(c);
     return;
