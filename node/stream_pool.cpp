@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "base/metrics.hpp"
+#include "node/graveyard.hpp"
 #include "node/sip_stream.hpp"
 #include "node/tcp_acceptor.hpp"
 
@@ -30,9 +31,9 @@ std::string target_key(const sip::target& to) {
 
 // Connections are named by serial everywhere; one that ended is destroyed at the end of the turn, never in a call of its
 // own.
-struct stream_pool::impl final : sip_stream_user, turn_hook {
+struct stream_pool::impl final : sip_stream_user {
   impl(loop& on, std::uint16_t w, const stream_setup& s, flow_registry& l, stream_pool_user& u)
-      : events(on), worker(w), setup(s), live(l), user(u) {}
+      : events(on), worker(w), setup(s), live(l), user(u), ended(on) {}
 
   loop& events;
   std::uint16_t worker;
@@ -44,7 +45,7 @@ struct stream_pool::impl final : sip_stream_user, turn_hook {
   std::unordered_map<std::uint32_t, std::unique_ptr<sip_stream>> streams;
   std::unordered_map<node_id, std::uint32_t> links;       // outbound ones
   std::unordered_map<std::string, std::uint32_t> targets; // outbound TCP and TLS, by target_key()
-  std::vector<std::unique_ptr<sip_stream>> ended;
+  graveyard<sip_stream> ended;
   timer_id sweep_timer = timer_id::none;
 
   sip_stream* get(const sip::flow& f) const {
@@ -66,7 +67,6 @@ struct stream_pool::impl final : sip_stream_user, turn_hook {
   void on_sip_open(sip_stream& s) override;
   void on_sip_message(sip_stream& s, std::string bytes) override { user.on_stream_message(std::move(bytes), s.facts()); }
   void on_sip_closed(sip_stream& s, bool was_open, std::string_view why) override;
-  void on_turn_end() override { ended.clear(); }
 };
 
 void stream_pool::impl::accepted(owned_fd fd, sip::transport t) {
@@ -103,10 +103,9 @@ void stream_pool::impl::on_sip_closed(sip_stream& s, bool was_open, std::string_
   const sip::arrival facts = s.facts();
   const auto it = streams.find(facts.flow.serial);
   if (it == streams.end()) return;
-  ended.push_back(std::move(it->second));
+  ended.bury(std::move(it->second));
   streams.erase(it);
   open_streams.add(-1);
-  events.defer(*this);
   if (const auto l = links.find(s.called()); l != links.end() && l->second == facts.flow.serial) links.erase(l);
   if (const auto t = targets.find(s.target_key()); t != targets.end() && t->second == facts.flow.serial) targets.erase(t);
   if (facts.flow.transport == sip::transport::link && !was_open)
@@ -127,10 +126,7 @@ void stream_pool::impl::sweep() {
 stream_pool::stream_pool(loop& on, std::uint16_t worker, const stream_setup& setup, flow_registry& live, stream_pool_user& user)
     : impl_(std::make_unique<impl>(on, worker, setup, live, user)) {}
 
-stream_pool::~stream_pool() {
-  close_all();
-  impl_->events.undefer(*impl_);
-}
+stream_pool::~stream_pool() { close_all(); }
 
 outcome<endpoint> stream_pool::listen(const endpoint& local, sip::transport t) {
   auto acceptor = tcp_acceptor::open(impl_->events, local, true, [p = impl_.get(), t](owned_fd fd) { p->accepted(std::move(fd), t); });

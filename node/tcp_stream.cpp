@@ -162,7 +162,7 @@ void tcp_stream::after_engine(tls_state s) {
 
 bool tcp_stream::send(std::string_view plain) {
   if (state_ == state::closed || !late_error_.empty()) return false;
-  if (plain_.size() + out_.size() - out_at_ + plain.size() > stream_write_queue_max) {
+  if (queued() + plain.size() > stream_write_queue_max) {
     stuck.add();
     late_error_ = "the peer does not read";
     schedule_flush();

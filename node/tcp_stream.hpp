@@ -15,7 +15,7 @@
 
 namespace skald::node {
 
-inline constexpr std::size_t stream_write_queue_max = 8 << 20;      // bytes; over it the stream is closed: its reader is stuck
+inline constexpr std::size_t stream_write_queue_max = 16 << 20;      // bytes; over it the stream is closed: its reader is stuck
 inline constexpr duration stream_open_time = seconds(4);            // connect and handshake, outbound
 inline constexpr duration stream_handshake_time = seconds(10);      // TLS handshake, inbound
 
@@ -60,6 +60,7 @@ public:
   bool is_open() const { return state_ == state::open; }
   // Queued until open. False: closed, or the queue is over its limit (then it closes by itself, and reports).
   bool send(std::string_view plain);
+  std::size_t queued() const { return plain_.size() + out_.size() - out_at_; } // bytes
   // What is queued leaves as far as the kernel takes it; nothing is reported.
   void close();
   // Gives the connection away, also inside on_stream_open(); the stream is dead afterwards. Nothing may be queued.
