@@ -1,4 +1,5 @@
 #include "bench.hpp"
+#include "samples.hpp"
 
 #include "certs/credentials.hpp"
 #include "dht/directory/peer_file.hpp"
@@ -74,6 +75,18 @@ TEST_CASE("record: a role that the certificate does not permit is cut away, and 
   REQUIRE(entry.has_value());
   CHECK(names(entry->body.roles) == std::vector<std::string_view>{"proxy"});
   CHECK(refused_total(mesh_refusal::role) == before + 1);
+}
+
+TEST_CASE("record: the stored sample of format 1 is still read") {
+  const certs::trust trust{skald::from_hex(test::sample_ca).value(), "example.com"};
+  const auto entry = open_record(skald::from_hex(test::sample_record_v1).value(), trust, test::sample_time);
+  REQUIRE(entry.has_value());
+  CHECK(entry->id.hex() == test::sample_node_id);
+  CHECK(entry->body.name == "node7");
+  CHECK(entry->body.zone == "z1");
+  CHECK(entry->body.capacity == 250);
+  CHECK(entry->body.addresses.size() == 2);
+  CHECK(names(entry->body.roles) == std::vector<std::string_view>{"proxy", "registrar"});
 }
 
 TEST_CASE("directory keys: shards by the top bits of the node id, apart for each domain") {
