@@ -139,7 +139,7 @@ void membership::change_self(const fact& f, mono_time now) {
 
 void membership::take_life(std::uint64_t above, mono_time now) {
   fact f = self_->known;
-  f.self = {std::max(above, f.self.life) + 1, 0};
+  f.self = {std::min(std::max(above, f.self.life) + 1, life_max), 0};
   const duration penalty = damping_.removed(now);
   if (penalty > duration::zero()) {
     if (now >= damped_until_) wanted_state_ = f.state;

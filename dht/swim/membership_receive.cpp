@@ -154,6 +154,7 @@ void membership::about_self(const rumour& r, mono_time now) {
   if (r.about.self.life < mine.self.life) return;
   const bool accused = r.accuser_count > 0 && r.about.self.incarnation >= mine.self.incarnation;
   if (!accused && !stronger(r.about, mine)) return;
+  if (r.about.self.incarnation >= incarnation_max) return take_life(mine.self.life, now);
   fact f = mine;
   f.self.incarnation = r.about.self.incarnation + 1;
   if (accused) {

@@ -182,6 +182,7 @@ void membership::beat(mono_time now) {
   }
   for (peer* p : table_.suspects())
     if (p->suspected->accused_by(me())) ping(*p, ++sequence_); // the buddy's ping: it must hear that it is accused
+  look_for_silence(now); // here, too: whose probe has ended is watched for silence again
   sweep(now);
 }
 

@@ -43,8 +43,8 @@ rumour get_rumour(pack::reader& r) {
   pack::fields f(r);
   if (f.left() < 5) r.fail(); // a fact has no defaults
   if (f.more()) out.about.id = get_id(r);
-  if (f.more()) out.about.self.life = r.uint();
-  if (f.more()) out.about.self.incarnation = r.number<std::uint32_t>();
+  if (f.more()) out.about.self.life = r.number<std::uint64_t>(life_max);
+  if (f.more()) out.about.self.incarnation = r.number<std::uint32_t>(incarnation_max);
   if (f.more()) out.about.state = get_state(r);
   if (f.more()) out.about.version = r.uint();
   if (f.more()) get_accusers(r, out);
@@ -68,8 +68,8 @@ void get_fields(pack::reader& r, swim_message& out) {
   if (f.left() < short_fields) return r.fail();
   if (f.more()) out.kind = get_kind(r);
   if (f.more()) out.echo = (r.uint() & flag_echo) != 0;
-  if (f.more()) out.sender.self.life = r.uint();
-  if (f.more()) out.sender.self.incarnation = r.number<std::uint32_t>();
+  if (f.more()) out.sender.self.life = r.number<std::uint64_t>(life_max);
+  if (f.more()) out.sender.self.incarnation = r.number<std::uint32_t>(incarnation_max);
   if (f.more()) out.sender.state = get_state(r);
   if (f.more()) out.sender.version = r.uint();
   if (f.more()) out.digest = r.uint();

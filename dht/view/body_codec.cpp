@@ -88,8 +88,8 @@ fact get_fact(pack::reader& r) {
   const auto id = node_id::from_bytes(f.more() ? r.bin() : std::string_view{});
   if (!id) return r.fail(), out;
   out.id = *id;
-  if (f.more()) out.self.life = r.uint();
-  if (f.more()) out.self.incarnation = r.number<std::uint32_t>();
+  if (f.more()) out.self.life = r.number<std::uint64_t>(life_max);
+  if (f.more()) out.self.incarnation = r.number<std::uint32_t>(incarnation_max);
   if (f.more()) out.state = static_cast<member_state>(r.number<std::uint8_t>(static_cast<std::uint8_t>(member_state::left)));
   if (f.more()) out.version = r.uint();
   return out;

@@ -15,6 +15,10 @@ struct identity {
   auto operator<=>(const identity&) const = default;
 };
 
+// A peer may claim no more: above the claim there must be room for the next life (ms fit for the next 140 million years).
+inline constexpr std::uint64_t life_max = std::uint64_t{1} << 62;
+inline constexpr std::uint32_t incarnation_max = std::uint32_t{1} << 30; // then a new life is taken
+
 struct fact {
   node_id id;
   identity self;

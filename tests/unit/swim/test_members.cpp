@@ -1,0 +1,216 @@
+// Coming, changing and going; bodies; time.
+#include "tests/sim/swim_net.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+using namespace skald;
+using namespace skald::dht;
+using namespace skald::sim;
+
+namespace {
+
+const member& seen_by(swim_net& net, int by, int whom) { return *net.at(by).current()->find(net.id_of(whom)); }
+
+bool everywhere(swim_net& net, int whom, member_state s) {
+  for (int i = 0; i < net.size(); ++i)
+    if (net.running(i) && seen_by(net, i, whom).state != s) return false;
+  return true;
+}
+
+// A membership alone with its ports, which note what is done to them.
+struct lone final : datagrams, link_port, membership_observer {
+  manual_clock time;
+  seeded_rng random{1};
+  std::vector<std::string> log;
+  std::vector<std::pair<node_id, frame>> frames;
+  view_ptr last;
+  membership m{{.self = id_of(5), .body = {.version = 3, .name = "five"}, .begin = member_state::active}, *this, *this, *this, time, random, time.now()};
+
+  static node_id id_of(std::uint8_t n) {
+    node_id id;
+    id.bytes[0] = n;
+    return id;
+  }
+  void send(const node_id&, std::string) override {}
+  bool send(const node_id& to, frame f) override {
+    frames.emplace_back(to, std::move(f));
+    return true;
+  }
+  void on_view(view_ptr v) override { last = std::move(v); }
+  void on_body_wanted(const node_id& id, std::uint64_t version) override { log.push_back("body " + std::to_string(id.bytes[0]) + " " + std::to_string(version)); }
+  void on_self_removed(std::uint64_t, duration) override { log.push_back("removed"); }
+  void on_stale(bool stale) override { log.push_back(stale ? "stale" : "fresh"); }
+};
+
+} // namespace
+
+TEST_CASE("members: one node alone is a cluster of one, whatever happens to its clock") {
+  swim_net net(lan(1, 0, 1));
+  net.pause(0, seconds(5));
+  net.run_for(std::chrono::minutes(10));
+  CHECK(net.at(0).current()->members.size() == 1);
+  CHECK(net.at(0).current()->me().state == member_state::active);
+  CHECK_FALSE(net.at(0).stale());
+  CHECK(net.packets() == 0);
+}
+
+TEST_CASE("members: a second node joins, turns active, and both agree") {
+  for (const double loss : {0.0, 0.1}) {
+    swim_net net(lan(1, loss, 2));
+    const int second = net.start(0);
+    const auto took = net.run_till(seconds(5), milliseconds(1), [&] { return net.all_full(); });
+    REQUIRE(took);
+    CHECK(*took <= milliseconds(1300)); // a lost question is asked again after a second
+    CHECK(everywhere(net, second, member_state::joining));
+    CHECK(net.at(second).joined());
+    net.at(second).set_state(member_state::active, net.now());
+    net.run_for(milliseconds(300));
+    CHECK(everywhere(net, second, member_state::active));
+    CHECK(net.all_agree());
+    net.run_for(seconds(60));
+    CHECK(net.removals().empty());
+  }
+}
+
+TEST_CASE("members: twenty join at once through one, and all know all within two seconds") {
+  swim_net net(lan(3, 0.02, 3));
+  for (int i = 0; i < 20; ++i) net.start(i % 2);
+  const auto took = net.run_till(seconds(10), milliseconds(10), [&] { return net.all_full(); });
+  REQUIRE(took);
+  MESSAGE("all know all after ", took->count() / 1000, " ms");
+  CHECK(*took <= seconds(2));
+  net.run_for(seconds(10));
+  CHECK(net.removals().empty());
+}
+
+TEST_CASE("members: a restart at once is a new life, joining, and needs no death in between (consistency §6)") {
+  swim_net net(lan(5, 0, 4));
+  const auto life = net.at(2).life();
+  net.kill(2);
+  net.restart(2, 0);
+  net.run_for(milliseconds(200));
+  CHECK(net.at(2).life() > life);
+  CHECK(everywhere(net, 2, member_state::joining));
+  CHECK(net.all_full());
+  CHECK(net.removals().empty());
+}
+
+TEST_CASE("members: a restart whose clock went back takes a life above the one that is known") {
+  swim_net net(lan(5, 0, 4));
+  const auto life = net.at(2).life();
+  net.kill(2);
+  net.set_clock_offset(2, seconds(-3600));
+  net.restart(2, 0);
+  net.run_for(milliseconds(500));
+  CHECK(net.at(2).life() > life);
+  CHECK(net.all_full());
+}
+
+TEST_CASE("members: a removed node that starts again is taken up at once") {
+  swim_net net(lan(5, 0, 4));
+  net.kill(2);
+  net.run_for(seconds(30));
+  CHECK(everywhere(net, 2, member_state::dead));
+  net.restart(2, 0);
+  net.run_for(milliseconds(500));
+  CHECK(net.all_full());
+}
+
+TEST_CASE("members: who leaves is out of every view in an instant, even when datagrams are lost") {
+  for (const auto& [n, loss, limit] : {std::tuple{2, 0.0, 2}, {5, 0.0, 2}, {100, 0.0, 3}, {10, 0.1, 60}, {100, 0.1, 60}}) {
+    swim_net net(lan(n, loss, 5));
+    net.at(1).leave(net.now());
+    const auto took = net.run_till(seconds(2), milliseconds(1), [&] { return net.views_with(1) == 0; });
+    REQUIRE(took);
+    CHECK(*took <= milliseconds(limit));
+    net.kill(1);
+    net.run_for(seconds(30));
+    for (int i = 0; i < n; ++i)
+      if (i != 1) CHECK(seen_by(net, i, 1).state == member_state::left);
+  }
+}
+
+TEST_CASE("members: back from draining to active is a new incarnation, and wins everywhere") {
+  swim_net net(lan(5, 0, 6));
+  net.at(1).set_state(member_state::draining, net.now());
+  net.run_for(milliseconds(200));
+  CHECK(everywhere(net, 1, member_state::draining));
+  net.at(1).set_state(member_state::active, net.now());
+  net.run_for(milliseconds(200));
+  CHECK(everywhere(net, 1, member_state::active));
+  CHECK(seen_by(net, 0, 1).incarnation == 1);
+}
+
+TEST_CASE("members: the revoked is out, and what it says or others say of it is not heard") {
+  swim_net net(lan(5, 0, 7));
+  for (int i = 1; i < 5; ++i) net.at(i).revoke(net.id_of(0), net.now());
+  CHECK(net.views_with(0) == 0);
+  net.run_for(seconds(30));
+  CHECK(net.views_with(0) == 0);
+  CHECK(net.views_with(1) >= 3);
+}
+
+TEST_CASE("members: a body is wanted when its version is not known, and asked for again") {
+  lone one;
+  const fact f{lone::id_of(7), {1, 0}, member_state::active, 9};
+  one.m.merge({&f, 1}, one.time.now());
+  CHECK(one.log == std::vector<std::string>{"body 7 9"});
+  CHECK(one.last->find(f.id)->body.version == 0);
+  one.time.advance(milliseconds(200));
+  one.m.tick(one.time.now());
+  CHECK(one.log.size() == 1);
+  for (int i = 0; i < 10; ++i) {
+    one.time.advance(milliseconds(100));
+    one.m.tick(one.time.now());
+  }
+  CHECK(one.log.size() >= 2);
+  one.m.body_known(f.id, {.version = 9, .name = "seven"}, one.time.now());
+  CHECK(one.last->find(f.id)->body.name == "seven");
+  one.m.body_known(f.id, {.version = 8, .name = "old"}, one.time.now());
+  CHECK(one.last->find(f.id)->body.name == "seven");
+}
+
+TEST_CASE("members: the own body's version travels with the own fact") {
+  lone one;
+  CHECK(one.m.current()->me().body.name == "five");
+  CHECK(one.m.current()->stamp.newest == 3);
+  const auto before = one.m.current()->stamp;
+  one.m.set_body({.version = 4, .name = "five", .capacity = 50}, one.time.now());
+  CHECK(one.last->me().body.capacity == 50);
+  CHECK(one.last->stamp.newest == 4);
+  CHECK(one.last->stamp.hash != before.hash);
+}
+
+TEST_CASE("members: contacts are asked until one answers; a link's ping is answered over the link") {
+  lone one;
+  one.m.contact(lone::id_of(9), one.time.now());
+  for (int i = 0; i < 25; ++i) {
+    one.time.advance(milliseconds(100));
+    one.m.tick(one.time.now());
+  }
+  CHECK(std::ranges::count_if(one.frames, [](const auto& f) { return f.second.type == frame_type::members_exchange; }) >= 3);
+  CHECK_FALSE(one.m.joined());
+  one.m.on_frame(lone::id_of(9), {frame_type::members_reply, 1, encode(members_list{one.time.wall(), {{lone::id_of(9), {1, 0}, member_state::active, 0}}})}, one.time.now());
+  CHECK(one.m.joined());
+  CHECK(one.last->members.size() == 2);
+  one.frames.clear();
+  one.m.on_frame(lone::id_of(9), {frame_type::link_ping, 1, "\x91\x07"}, one.time.now());
+  REQUIRE(one.frames.size() == 1);
+  CHECK(one.frames[0].second.type == frame_type::link_pong);
+}
+
+TEST_CASE("time: a joiner steps to those that serve; a clock that is an hour wrong moves nobody (consistency §5)") {
+  swim_net net(lan(4, 0, 8));
+  const int late = net.start(0);
+  net.set_clock_offset(late, seconds(3600));
+  net.restart(late, 0);
+  net.run_for(std::chrono::minutes(2));
+  for (int i = 0; i < net.size(); ++i) {
+    const auto off = net.at(i).time().time(net.now()) - net.at(0).time().time(net.now());
+    CHECK(std::abs(off) <= 20);
+  }
+  CHECK(net.at(late).time().deviation() > cluster_clock::deviation_worth_telling);
+  CHECK(net.at(0).time().deviation() < milliseconds(20));
+}
