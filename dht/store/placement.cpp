@@ -2,31 +2,49 @@
 
 #include <algorithm>
 #include <set>
+#include <unordered_map>
 #include <utility>
 
 namespace skald::dht {
 namespace {
 
-bool same(const ring::list& a, const ring::list& b) {
-  return std::ranges::equal(a.span(), b.span(), [](const node_id* x, const node_id* y) { return *x == *y; });
-}
+constexpr std::uint16_t nobody = 0xffff;
 
-// The four lists of one partition around a view change.
-struct lists {
-  ring::list old_serving, old_target, serving, target;
+// Members of several rings under common numbers, so that lists of different rings compare as integers: a view change
+// looks at four lists of each partition.
+class numbering {
+public:
+  using list = std::array<std::uint16_t, copies_default>;
 
-  bool changed() const { return !same(old_serving, serving) || !same(old_target, target); }
-  template <class F>
-  void each(F&& f) const {
-    for (const auto* l : {&old_serving, &old_target, &serving, &target})
-      for (const auto* id : l->span()) f(*id);
+  explicit numbering(std::initializer_list<const ring*> rings) {
+    for (const auto* r : rings)
+      if (r != nullptr)
+        for (const auto& m : r->members()) ids_.push_back(m.id);
+    std::ranges::sort(ids_);
+    ids_.erase(std::ranges::unique(ids_).begin(), ids_.end());
+    for (const auto* r : rings) {
+      auto& numbers = of_.emplace_back();
+      if (r != nullptr)
+        for (const auto& m : r->members()) numbers.emplace(&m.id, number(m.id));
+    }
   }
-  bool names(const std::vector<node_id>& any) const {
-    return std::ranges::any_of(any, [&](const node_id& n) { return serving.has(n) || target.has(n); });
+  const std::vector<node_id>& ids() const { return ids_; }
+  std::uint16_t number(const node_id& id) const {
+    const auto at = std::ranges::lower_bound(ids_, id);
+    return at != ids_.end() && *at == id ? static_cast<std::uint16_t>(at - ids_.begin()) : nobody;
   }
+  list at(std::size_t which, const ring* r, partition p) const {
+    list out{nobody, nobody, nobody};
+    if (r == nullptr) return out;
+    std::size_t i = 0;
+    for (const auto* id : r->at(p).span()) out[i++] = of_[which].find(id)->second;
+    return out;
+  }
+
+private:
+  std::vector<node_id> ids_;
+  std::vector<std::unordered_map<const node_id*, std::uint16_t>> of_; // a ring's ids live as long as it does
 };
-
-ring::list list_of(const ring_ptr& r, partition p) { return r ? r->at(p) : ring::list{}; }
 
 // Members that died and came back between two views, without a view in which they were dead.
 std::vector<node_id> reborn_between(const view* old, const view& now) {
@@ -64,38 +82,46 @@ void placement::set(view_ptr v, ring_pair rings) {
 // consistency.md §4: when a node's lists for a partition change, its sources grow by all members of the old and the new
 // lists, itself excepted. A node that returned is a source too, and for one that itself returned all others are.
 void placement::grow_sources(const ring_pair& old, const std::vector<node_id>& reborn) {
+  const std::array<const ring*, 4> rings{old.serving.get(), old.target.get(), rings_.serving.get(), rings_.target.get()};
+  const numbering names{rings[0], rings[1], rings[2], rings[3]};
+  const auto me = names.number(self_);
   const bool self_reborn = std::ranges::find(reborn, self_) != reborn.end();
-  std::set<node_id> living;
-  for (const auto& m : view_->members)
-    if (m.alive() && m.id != self_) living.insert(m.id);
+  std::vector<source*> living(names.ids().size(), nullptr);
+  std::vector<char> returned(names.ids().size(), 0);
+  for (std::size_t i = 0; i < living.size(); ++i) {
+    const auto& id = names.ids()[i];
+    if (alive(id) && id != self_) living[i] = &sources_[id];
+    returned[i] = std::ranges::find(reborn, id) != reborn.end();
+  }
   for (std::uint32_t i = 0; i < partition_count; ++i) {
     const partition p{static_cast<std::uint16_t>(i)};
-    const lists l{list_of(old.serving, p), list_of(old.target, p), rings_.serving->at(p), rings_.target->at(p)};
-    if (!l.serving.has(self_) && !l.target.has(self_)) {
-      unlist(p);
+    std::array<numbering::list, 4> lists;
+    for (std::size_t each = 0; each < lists.size(); ++each) lists[each] = names.at(each, rings[each], p);
+    bool listed = false, changed = self_reborn || lists[0] != lists[2] || lists[1] != lists[3];
+    for (const auto& l : {lists[2], lists[3]})
+      for (const auto n : l) {
+        listed = listed || (n == me && n != nobody);
+        changed = changed || (n != nobody && returned[n]);
+      }
+    if (!listed) {
+      for (auto& [id, s] : sources_) s.open.reset(p);
       continue;
     }
-    if (!self_reborn && !l.changed() && (reborn.empty() || !l.names(reborn))) continue;
-    l.each([&](const node_id& id) {
-      if (!living.contains(id)) return;
-      auto& s = sources_[id];
-      s.open.set(i);
-      s.asked.reset(i);
-    });
+    if (!changed) continue;
+    for (const auto& l : lists)
+      for (const auto n : l) {
+        if (n == nobody || living[n] == nullptr) continue;
+        living[n]->open.set(p);
+        living[n]->asked.reset(p);
+      }
   }
   std::erase_if(sources_, [](const auto& s) { return s.second.open.none(); });
-}
-
-void placement::unlist(partition p) {
-  for (auto& [id, s] : sources_) s.open.reset(std::to_underlying(p));
 }
 
 void placement::recount() {
   for (std::size_t word = 0; word < unsettled_.size(); ++word) {
     std::uint64_t bits = 0;
-    for (const auto& [id, s] : sources_)
-      for (std::size_t bit = 0; bit < 64; ++bit)
-        if (s.open.test(word * 64 + bit)) bits |= std::uint64_t{1} << bit;
+    for (const auto& [id, s] : sources_) bits |= s.open.words[word];
     unsettled_[word].store(bits, std::memory_order_release);
   }
 }
@@ -111,20 +137,19 @@ std::vector<partition> placement::ask(const node_id& source) {
   if (found == sources_.end()) return out;
   auto& s = found->second;
   s.asked = s.open;
-  out.reserve(s.open.count());
   for (std::uint32_t i = 0; i < partition_count; ++i)
-    if (s.open.test(i)) out.push_back(partition{static_cast<std::uint16_t>(i)});
+    if (const partition p{static_cast<std::uint16_t>(i)}; s.open.test(p)) out.push_back(p);
   return out;
 }
 
 void placement::strike(const node_id& source, partition p) {
-  const auto i = std::to_underlying(p);
   const auto found = sources_.find(source);
-  if (found == sources_.end() || !found->second.asked.test(i)) return;
-  found->second.asked.reset(i);
-  found->second.open.reset(i);
-  const bool others = std::ranges::any_of(sources_, [i](const auto& s) { return s.second.open.test(i); });
-  if (!others) unsettled_[i / 64].fetch_and(~(std::uint64_t{1} << (i % 64)), std::memory_order_acq_rel);
+  if (found == sources_.end() || !found->second.asked.test(p)) return;
+  found->second.asked.reset(p);
+  found->second.open.reset(p);
+  if (std::ranges::any_of(sources_, [p](const auto& s) { return s.second.open.test(p); })) return;
+  const auto i = std::to_underlying(p);
+  unsettled_[i / 64].fetch_and(~(std::uint64_t{1} << (i % 64)), std::memory_order_acq_rel);
 }
 
 void placement::forget_struck() {
@@ -134,7 +159,7 @@ void placement::forget_struck() {
 std::vector<node_id> placement::sources(partition p) const {
   std::vector<node_id> out;
   for (const auto& [id, s] : sources_)
-    if (s.open.test(std::to_underlying(p))) out.push_back(id);
+    if (s.open.test(p)) out.push_back(id);
   return out;
 }
 

@@ -5,9 +5,9 @@
 #include "dht/ring/ring.hpp"
 #include "dht/view/view.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
-#include <bitset>
 #include <map>
 #include <memory>
 #include <set>
@@ -15,7 +15,17 @@
 
 namespace skald::dht {
 
-using partition_set = std::bitset<partition_count>;
+// A bit for each partition; in words, because a view change goes through all of them.
+struct partition_set {
+  std::array<std::uint64_t, partition_count / 64> words{};
+
+  bool test(partition p) const { return ((words[word(p)] >> bit(p)) & 1) != 0; }
+  void set(partition p) { words[word(p)] |= std::uint64_t{1} << bit(p); }
+  void reset(partition p) { words[word(p)] &= ~(std::uint64_t{1} << bit(p)); }
+  bool none() const { return std::ranges::all_of(words, [](std::uint64_t w) { return w == 0; }); }
+  static std::size_t word(partition p) { return static_cast<std::size_t>(p) / 64; }
+  static unsigned bit(partition p) { return static_cast<unsigned>(p) % 64; }
+};
 
 // Another node that a write goes to.
 struct listed_node {
@@ -72,7 +82,6 @@ private:
   };
 
   void grow_sources(const ring_pair& old, const std::vector<node_id>& reborn);
-  void unlist(partition p);
   void recount();
   bool unsettled_test(partition p) const;
 

@@ -199,8 +199,9 @@ void cluster::publish() {
       v->members.push_back(std::move(m));
     }
     std::ranges::sort(v->members, {}, &member::id);
-    to->tables.update(*v);
-    to->store->set_view(std::move(v), to->tables.of(role::registrar));
+    tables_.update(*v); // the same for all of one publish: made once
+    to->tables = tables_.of(role::registrar);
+    to->store->set_view(std::move(v), to->tables);
   }
 }
 
@@ -231,8 +232,7 @@ std::vector<std::size_t> cluster::list_of(const ring_key& k) {
   std::vector<std::size_t> out;
   for (auto& n : nodes)
     if (n->store && !n->view_frozen) {
-      const auto pair = n->tables.of(role::registrar);
-      for (const auto* id : pair.serving->at(k).span()) out.push_back(index_of(*id));
+      for (const auto* id : n->tables.serving->at(k).span()) out.push_back(index_of(*id));
       return out;
     }
   return out;

@@ -53,7 +53,7 @@ public:
     std::string zone;
     bool in_view = false;
     bool view_frozen = false;          // sees no new view
-    rings tables;
+    ring_pair tables;                  // as this node saw them last
     int settled_calls = 0;
     bool activate_when_settled = true;
     std::vector<failure> disk_failures;
@@ -109,6 +109,7 @@ private:
   std::map<std::pair<std::size_t, std::size_t>, std::uint64_t> link_epoch_; // a broken link's frames are lost
   std::map<std::pair<std::size_t, std::size_t>, mono_time> last_arrival_;   // keeps frames of a link in order
   std::uint64_t stamp_ = 0;
+  rings tables_;
 };
 
 } // namespace skald::dht::test

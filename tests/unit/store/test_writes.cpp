@@ -83,8 +83,8 @@ TEST_CASE("store: a copy that does not see the sender as the owner stores nothin
   std::optional<ring_key> k;
   for (int i = 0; i < 1000 && !k; ++i) {
     const auto candidate = key_of_aor("sip:u" + std::to_string(i) + "@example.com");
-    const auto pair = c.nodes[0]->tables.of(role::registrar);
-    const auto now = c.nodes[1]->tables.of(role::registrar);
+    const auto pair = c.nodes[0]->tables;
+    const auto now = c.nodes[1]->tables;
     if (*pair.serving->owner(candidate) == c.nodes[0]->id && *now.serving->owner(candidate) == c.nodes[2]->id) k = candidate;
   }
   REQUIRE(k);
