@@ -198,7 +198,7 @@ void registrar::written(const job_ptr& j, dht::write_result result) {
     if (result.outcome.error() == dht::write_error::refused)
       return refused_by_rule(j, static_cast<update_refusal>(result.refusal));
     count_failure(result.outcome.error());
-    log::warning("registrar", "registration of " + j->aor + " was not acknowledged");
+    log::debug("registrar", "registration of " + j->aor + " was not acknowledged"); // the counter is for operators
     return end_unavailable(*j); // §10.3 step 7
   }
   change c{j->aor, bindings_of(*result.outcome)};
