@@ -53,10 +53,10 @@ std::optional<endpoint> from_opendht(const ::dht::SockAddr& a) {
 class mesh_socket final : public ::dht::net::DatagramSocket {
 public:
   explicit mesh_socket(mesh& over)
-      : over_(over), v4_(over.local(ip_family::v4)), v6_(over.local(ip_family::v6)), bound4_(to_opendht(v4_)), bound6_(to_opendht(v6_)) {}
+      : send_(over.kademlia_sender()), v4_(over.local(ip_family::v4)), v6_(over.local(ip_family::v6)), bound4_(to_opendht(v4_)), bound6_(to_opendht(v6_)) {}
 
   int sendTo(const ::dht::SockAddr& to, const std::uint8_t* data, std::size_t size, bool) override {
-    if (const auto where = from_opendht(to)) over_.send_kademlia(*where, std::string(reinterpret_cast<const char*>(data), size));
+    if (const auto where = from_opendht(to)) send_(*where, std::string(reinterpret_cast<const char*>(data), size));
     return 0;
   }
   bool hasIPv4() const override { return v4_.port != 0; }
@@ -74,7 +74,7 @@ public:
   }
 
 private:
-  mesh& over_;
+  std::function<void(const endpoint&, std::string)> send_;
   endpoint v4_, v6_;
   ::dht::SockAddr bound4_, bound6_;
 };
@@ -200,9 +200,10 @@ void opendht_directory::read(std::function<void(const directory_entry&)> found, 
   r->keys_left = std::size_t{1} << directory_shard_bits;
   const std::weak_ptr<state> weak = state_;
   // Both callbacks come on the DHT thread under its mutex: they only post.
-  const auto on_value = [weak, r, &io = s.io](const std::shared_ptr<::dht::Value>& v) {
-    if (v->type != record_type) return true;
-    post_to(io, [weak, r, bytes = std::string(v->data.begin(), v->data.end())] {
+  const auto on_value = [weak, r](const std::shared_ptr<::dht::Value>& v) {
+    const auto alive = weak.lock();
+    if (!alive || v->type != record_type) return alive != nullptr;
+    post_to(alive->io, [weak, r, bytes = std::string(v->data.begin(), v->data.end())] {
       const auto self = weak.lock();
       if (!self) return;
       const auto entry = open_record(bytes, self->trust, self->time.wall());
@@ -214,8 +215,10 @@ void opendht_directory::read(std::function<void(const directory_entry&)> found, 
     });
     return true;
   };
-  const auto on_done = [weak, r, &io = s.io](bool ok) {
-    post_to(io, [weak, r, ok] {
+  const auto on_done = [weak, r](bool ok) {
+    const auto alive = weak.lock();
+    if (!alive) return;
+    post_to(alive->io, [weak, r, ok] {
       r->complete = r->complete && ok;
       if (--r->keys_left == 0 && weak.lock() && r->done) r->done(r->complete);
     });

@@ -20,6 +20,11 @@ void mesh::set_address(const node_id& member, const endpoint& at) { core_->set_a
 void mesh::forget_address(const node_id& member) { core_->forget_address(member); }
 bool mesh::send_gossip(const node_id& to, std::string_view bytes) { return core_->send_gossip(to, bytes); }
 void mesh::send_kademlia(const endpoint& to, std::string bytes) { core_->post_kademlia(to, std::move(bytes)); }
+std::function<void(const endpoint&, std::string)> mesh::kademlia_sender() const {
+  return [weak = std::weak_ptr(core_)](const endpoint& to, std::string bytes) {
+    if (const auto c = weak.lock()) c->post_kademlia(to, std::move(bytes));
+  };
+}
 void mesh::set_kademlia_sink(std::function<void(const endpoint&, std::string)> sink) { core_->set_kademlia_sink(std::move(sink)); }
 void mesh::set_crl(std::string der) { core_->set_crl(std::move(der)); }
 std::vector<mesh_peer> mesh::peers() const { return core_->peers(); }

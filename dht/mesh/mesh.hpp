@@ -80,7 +80,8 @@ public:
   endpoint local(ip_family family) const; // port 0: not bound
   const node_id& self() const;
 
-  // Shakes hands with whoever is there, unless a session is up. A seed, or an entry of the peer file.
+  // Shakes hands with whoever is there, unless a session is up or that is going on already. A seed, or an entry of the
+  // peer file. One attempt lasts 6 s; call again (as often as you like) until `peer` comes.
   void connect(const endpoint& to);
   // Where a member listens, as its body says. Replaces an earlier address.
   void set_address(const node_id& member, const endpoint& at);
@@ -91,6 +92,8 @@ public:
 
   // OpenDHT's datagrams, by endpoint. Any thread; never blocks; over the limit: lost.
   void send_kademlia(const endpoint& to, std::string bytes);
+  // The same, for whoever may outlive the mesh: harmless then.
+  std::function<void(const endpoint& to, std::string bytes)> kademlia_sender() const;
   // Where received ones go, on the mesh's thread, the sender's claimed id checked. An empty function ends it.
   void set_kademlia_sink(std::function<void(const endpoint& from, std::string bytes)> sink);
 

@@ -65,4 +65,24 @@ inline std::string one_purpose_certificate(const std::string& directory, const c
   return der_of(crt.get());
 }
 
+// A CRL of the CA in `directory` that names the certificate of `whom`.
+inline std::string revocation_of(const std::string& directory, const certs::bundle& whom, unix_ms now) {
+  using namespace certs;
+  const auto ca = import_crt(pem_decode(read_file(directory + "/ca.pem").value()).value()[0].bytes).value();
+  const auto ca_key = import_key(pem_decode(read_file(directory + "/ca.key").value()).value()[0].bytes).value();
+  const auto crt = import_crt(whom.certificate).value();
+  gnutls_x509_crl_t raw = nullptr;
+  gnutls_x509_crl_init(&raw);
+  const crl_ptr crl(raw);
+  gnutls_x509_crl_set_version(raw, 2);
+  gnutls_x509_crl_set_this_update(raw, now / 1000);
+  gnutls_x509_crl_set_next_update(raw, now / 1000 + 3600);
+  gnutls_x509_crl_set_number(raw, "\x01", 1);
+  gnutls_x509_crl_set_crt(raw, crt.get(), now / 1000);
+  gnutls_x509_crl_sign2(raw, ca.get(), ca_key.get(), GNUTLS_DIG_SHA256, 0);
+  gnutls_datum_t out{};
+  gnutls_x509_crl_export2(raw, GNUTLS_X509_FMT_DER, &out);
+  return take(out);
+}
+
 } // namespace skald::test

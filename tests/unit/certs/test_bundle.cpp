@@ -98,6 +98,22 @@ TEST_CASE("a peer is judged by one CA, the time and both usages") {
   CHECK(check_peer({}, ours, today).error() == refusal::no_certificate);
 }
 
+TEST_CASE("a CRL of the same CA refuses whom it names; another CA's says nothing") {
+  const two_clusters c;
+  const auto a = load_bundle(c.a, today).value();
+  const auto b = load_bundle(issue(c.ours.path(), {.name = "b"}, today)->path, today).value();
+  const auto judge = [&](const bundle& who, const std::string& crl) {
+    const std::string_view chain[] = {who.certificate};
+    return check_peer(chain, {a.ca, a.domain, crl}, today);
+  };
+  const auto crl = test::revocation_of(c.ours.path(), b, today);
+  CHECK(judge(a, crl).has_value());
+  REQUIRE_FALSE(judge(b, crl).has_value());
+  CHECK(judge(b, crl).error() == refusal::revoked);
+  CHECK(judge(b, test::revocation_of(c.theirs.path(), b, today)).has_value());
+  CHECK(judge(b, "nonsense").has_value());
+}
+
 TEST_CASE("a signature is its author's and covers every byte") {
   const two_clusters c;
   const auto a = load_bundle(c.a, today).value(), other = load_bundle(c.foreign, today).value();

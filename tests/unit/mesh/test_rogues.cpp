@@ -98,6 +98,18 @@ TEST_CASE("rogue: expired and not yet valid certificates of our own CA") {
   }
 }
 
+TEST_CASE("rogue: a revoked node's session ends, and it does not come back") {
+  served s;
+  const auto before = refused_total(mesh_refusal::revoked);
+  s.a->mesh->set_crl(test::revocation_of(s.ca.path(), *s.b->identity, s.time.wall()));
+  CHECK_FALSE(s.a->knows(*s.b));
+  CHECK(s.until([&] { return !s.b->knows(*s.a); }));
+  CHECK(refused_total(mesh_refusal::revoked) == before + 1);
+  s.b->mesh->connect(s.a->where());
+  CHECK(s.until([&] { return refused_total(mesh_refusal::revoked) >= before + 2; }));
+  CHECK_FALSE(s.a->knows(*s.b));
+}
+
 TEST_CASE("rogue: as the one that is called, not the one that calls") {
   served s;
   authority other(s.time.wall());
