@@ -1,7 +1,7 @@
 #include "node/cluster_unit.hpp"
 
 #include "base/log.hpp"
-#include "certs/peer.hpp"
+#include "certs/credentials.hpp"
 #include "dht/directory/record.hpp"
 #include "node/state_dir.hpp"
 
@@ -117,7 +117,7 @@ void cluster_unit::start_membership() {
   m.body = config_.body;
   m.body.version = static_cast<std::uint64_t>(clock_.wall());
   m.known_life = known_life_;
-  own_record_ = dht::make_record(*config_.bundle, m.body);
+  own_record_ = dht::make_record(m.body, *config_.bundle);
   config_.body = m.body;
   membership_ = std::make_unique<dht::membership>(std::move(m), *this, *links_, *this, clock_, random_, clock_.now());
 }
@@ -163,6 +163,7 @@ void cluster_unit::on_peer(const dht::mesh_peer& peer) {
   // Both ends show their record first: with it come the ports, so links can be opened.
   mesh_->send_gossip(peer.id, gossip_frame(dht::frame_type::body_reply, own_record_));
   membership_->contact(peer.id, clock_.now());
+  if (directory_) directory_->met(peer.at);
   arm_membership();
 }
 
@@ -209,13 +210,17 @@ void cluster_unit::on_link_down(const node_id& peer) {
 // ---- records: bodies that their nodes signed
 
 void cluster_unit::take_record(std::string_view bytes) {
-  const auto verified = dht::verify_record(bytes, certs::trust_of(*config_.bundle), clock_.wall());
-  if (!verified || verified->id == config_.bundle->id) return;
-  if (verified->body.addresses.empty()) return;
-  records_[verified->id] = std::string(bytes);
-  mesh_->set_address(verified->id, {verified->body.addresses.front(), verified->body.overlay_port});
-  link_addresses_.with([&](auto& all) { all[verified->id] = {verified->body.addresses.front(), verified->body.link_port}; });
-  membership_->body_known(verified->id, verified->body, clock_.now());
+  const auto opened = dht::open_record(bytes, certs::trust_of(*config_.bundle), clock_.wall());
+  if (!opened) return;
+  records_[opened->id] = std::string(bytes);
+  take_entry(*opened);
+}
+
+void cluster_unit::take_entry(const dht::directory_entry& e) {
+  if (e.id == config_.bundle->id || e.body.addresses.empty()) return;
+  mesh_->set_address(e.id, {e.body.addresses.front(), e.body.overlay_port});
+  link_addresses_.with([&](auto& all) { all[e.id] = {e.body.addresses.front(), e.body.link_port}; });
+  membership_->body_known(e.id, e.body, clock_.now());
   arm_membership();
 }
 
@@ -231,8 +236,26 @@ void cluster_unit::on_body_wanted(const node_id& member, std::uint64_t) {
 
 void cluster_unit::start_directory() {
   records_[config_.bundle->id] = own_record_;
+  directory_ = std::make_unique<dht::opendht_directory>(events_.io(), clock_, *mesh_, config_.bundle);
+  directory_->publish(config_.body);
+  read_directory();
 }
 
-void cluster_unit::read_directory() {}
+// At the start until somebody is known, then every ten minutes: it mends what gossip cannot, two parts of a cluster that
+// have forgotten each other.
+void cluster_unit::read_directory() {
+  const auto again = [this](bool) {
+    const bool alone = mesh_->peers().empty();
+    events_.timers().at(events_.now() + (alone ? seconds(5) : directory_period), [this] {
+      if (directory_) read_directory();
+    });
+  };
+  directory_->read(
+      [this](const dht::directory_entry& e) {
+        take_entry(e);
+        if (!mesh_->has_session(e.id) && !e.body.addresses.empty()) mesh_->connect({e.body.addresses.front(), e.body.overlay_port});
+      },
+      again);
+}
 
 } // namespace skald::node

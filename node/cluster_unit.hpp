@@ -5,7 +5,7 @@
 // Life: construct, start() (binds ports, loads state, begins to join), run the loop; leave() or just stop.
 #include "base/guarded.hpp"
 #include "certs/bundle.hpp"
-#include "dht/directory/directory.hpp"
+#include "dht/directory/opendht_directory.hpp"
 #include "dht/mesh/mesh.hpp"
 #include "dht/ring/rings.hpp"
 #include "dht/store/replicated.hpp"
@@ -40,9 +40,9 @@ struct cluster_unit_config {
 };
 
 class cluster_unit final : public roles::cluster_port,
-                           dht::datagrams,
-                           dht::link_user,
-                           dht::membership_observer {
+                           public dht::datagrams,
+                           public dht::link_user,
+                           public dht::membership_observer {
 public:
   // `dns` may be nullptr (numeric seeds only). `changed`: called on the cluster thread whenever the facts are new.
   cluster_unit(cluster_unit_config config, loop& events, const clock& clk, rng& random, sip::dns_port* dns,
@@ -97,6 +97,7 @@ private:
   void on_gossip(const node_id& from, std::string_view bytes);
   void on_peer(const dht::mesh_peer& peer);
   void take_record(std::string_view record);
+  void take_entry(const dht::directory_entry& e);
   void read_directory();
 
   // cluster_life.cpp: what follows
@@ -123,7 +124,7 @@ private:
   std::unique_ptr<dht::membership> membership_;
   std::unique_ptr<dht::store> store_;
   std::unique_ptr<shared_state> shared_;
-  std::unique_ptr<dht::directory> directory_;
+  std::unique_ptr<dht::opendht_directory> directory_;
   cluster_query* query_ = nullptr;
   dht::rings rings_;
   std::unique_ptr<seed_finder> seeds_;
@@ -149,6 +150,7 @@ private:
 
 inline constexpr duration begin_alone_after = seconds(2);   // design §10: a founder without a seed's answer
 inline constexpr duration leave_deadline = seconds(15);
+inline constexpr duration directory_period = std::chrono::minutes(10);
 inline constexpr duration join_retry = milliseconds(500);
 
 } // namespace skald::node

@@ -208,8 +208,8 @@ json control_routes::answer_page(const std::string& what, const std::string& arg
       const auto s = roles::decode_subscriber(rec.value);
       if (!s || !s->alias_of.empty()) return json();
       json digests = json::array();
-      for (const roles::digest_hash h : roles::all_digest_hashes)
-        if (s->has(h)) digests.push_back(roles::name_of(h));
+      if (!s->hashes.md5_user.empty()) digests.push_back("MD5");
+      if (!s->hashes.sha256_user.empty()) digests.push_back("SHA-256");
       return json{{"aor", s->aor}, {"owner", services_.facts()->view->me().body.name}, {"digests", digests}};
     });
   } else if (what == "tls") {

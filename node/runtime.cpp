@@ -1,6 +1,7 @@
 #include "node/runtime.hpp"
 
 #include "base/log.hpp"
+#include "certs/credentials.hpp"
 #include "certs/x509.hpp"
 #include "node/bundle_tls.hpp"
 #include "node/net_interfaces.hpp"
