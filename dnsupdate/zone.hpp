@@ -1,0 +1,60 @@
+#pragma once
+// The zone follows from the view (design §7, sip.md §2, §10): which records the cluster wants, as a pure function.
+#include "base/clock.hpp"
+#include "dht/view/view.hpp"
+#include "dnsupdate/record.hpp"
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace skald::dnsupdate {
+
+inline constexpr std::uint32_t record_ttl_s = 15;
+inline constexpr std::uint32_t naptr_ttl_s = 3600;
+inline constexpr std::uint32_t negative_ttl_s = 15;             // SOA minimum
+inline constexpr std::uint16_t edge_priority = 10;              // in SRV; a node comes before the others under its own name
+inline constexpr std::size_t stand_ins = 2;                     // other edges behind a node's name
+inline constexpr duration dead_name_time = std::chrono::hours(7 * 24);
+inline constexpr std::size_t dead_names_max = 1024;             // the oldest go first
+
+// The names of nodes that died or left: Record-Route in running dialogs still names them.
+class dead_names {
+public:
+  // Takes over what the view shows; a name that is alive again is dead no more.
+  void observe(const dht::view& v, mono_time now);
+  const std::map<std::string, mono_time>& all() const { return died_; } // first label, lower case → when
+
+private:
+  std::map<std::string, mono_time> died_;
+};
+
+struct zone_input {
+  const dht::view& view;
+  std::string_view domain;
+  bool public_tls = false; // phones see a public certificate: SIPS stands first in NAPTR
+  const std::map<std::string, mono_time>& dead;
+};
+
+// Without SOA and NS, and without addresses at the domain itself: what a foreign server is to have. Sorted, no doubles.
+// Empty if no edge is active: then there is nothing to say, and what was published stays.
+std::vector<record> wanted_records(const zone_input& in);
+
+// What the embedded server has besides: NS (nodes with the role dns), the domain's own address for phones that ask for
+// neither NAPTR nor SRV. `serial` goes into the SOA. Not empty even without an active edge.
+std::vector<record> own_zone_records(const zone_input& in, std::uint32_t serial);
+
+// RFC 1982: the SOA serial of the next zone. It never goes back, and moves whenever the content does.
+std::uint32_t next_serial(std::uint32_t last, bool changed, std::uint64_t stamp_newest);
+
+// The edges that SRV names now: active, of the role proxy, with a known body and an address; by id.
+std::vector<const dht::member*> active_edges(const dht::view& v);
+
+std::string host_of(std::string_view node, std::string_view domain);      // "a.example.com"
+std::string mark_of(std::string_view host);                               // "_skald.a.example.com"
+inline constexpr std::string_view mark_text = "skald node";               // first string of a mark
+std::vector<std::string> srv_names(std::string_view under);               // _sip._udp, _sip._tcp, _sips._tcp
+
+} // namespace skald::dnsupdate
