@@ -22,10 +22,11 @@ bool bodies_known(const dht::view& v) {
   return std::ranges::all_of(v.members, [](const dht::member& m) { return !m.alive() || m.body.version > 0; });
 }
 
-// Whether this node comes first among those that are joining: it begins where nobody serves any more.
-bool first_joiner(const dht::view& v) {
-  const auto first = std::ranges::find_if(v.members, [](const dht::member& m) { return m.alive(); });
-  return first != v.members.end() && first->id == v.self;
+// This node's place among the living, by id: where nobody serves any more they begin in turn, not all at once.
+std::int64_t rank(const dht::view& v) {
+  std::int64_t before = 0;
+  for (const dht::member& m : v.members) before += m.alive() && m.id < v.self ? 1 : 0;
+  return before;
 }
 
 } // namespace
@@ -80,8 +81,9 @@ void cluster_unit::on_stale(bool stale) {
 // ---- joining
 
 bool cluster_unit::may_begin_alone() const {
-  if (events_.now() - started_ < begin_alone_after) return false;
-  if (remembered_members_ == 0) return config_.bundle->founder || config_.node.found;
+  const duration waited = events_.now() - started_;
+  if (remembered_members_ == 0) return waited >= begin_alone_after && (config_.bundle->founder || config_.node.found);
+  if (waited < begin_alone_after + rank(*view_) * begin_in_turn) return false;
   // What was last seen decides: of a cluster of three or more, more than half must be here again (consistency.md §4).
   return remembered_members_ <= 2 || 2 * alive_count(*view_) > remembered_members_;
 }
@@ -90,7 +92,7 @@ void cluster_unit::try_activate() {
   if (leaving_ || !view_ || membership_->state() != dht::member_state::joining || !store_->settled()) return;
   if (others_serve(*view_)) {
     if (!membership_->joined() || !bodies_known(*view_) || !shared_->loaded()) return;
-  } else if (!may_begin_alone() || !first_joiner(*view_) || !bodies_known(*view_)) {
+  } else if (!may_begin_alone() || !bodies_known(*view_)) {
     return;
   }
   log::info("membership", fmt::format("active, after {} ms", std::chrono::duration_cast<milliseconds>(events_.now() - started_).count()));

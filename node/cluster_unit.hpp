@@ -149,6 +149,7 @@ private:
 };
 
 inline constexpr duration begin_alone_after = seconds(2);   // design §10: a founder without a seed's answer
+inline constexpr duration begin_in_turn = milliseconds(500);
 inline constexpr duration leave_deadline = seconds(15);
 inline constexpr duration directory_period = std::chrono::minutes(10);
 inline constexpr duration join_retry = milliseconds(500);
