@@ -29,6 +29,7 @@ struct way {
   sip::flow flow{};           // kind::flow
   node_id node{};             // kind::link
   std::string link_route{};   // kind::link: the topmost Route value
+  int unreachable = 430;      // kind::link: the answer if that node cannot be reached; 500 for a stage's owner
   std::string next_hop{};     // kind::server: the URI that RFC 3263 resolves
 };
 

@@ -212,7 +212,7 @@ bool contexts::on_failure(sip::client_id id, sip::client_failure why) {
   }
   switch (why) {
   case sip::client_failure::timed_out: way_failed(c, i, c->is_invite() ? 408 : 480); break; // RFC 4320: no 408
-  case sip::client_failure::flow_gone: way_failed(c, i, 430); break;
+  case sip::client_failure::flow_gone: way_failed(c, i, b.ways[b.at].unreachable); break;
   }
   return true;
 }
@@ -292,7 +292,9 @@ void contexts::way_failed(const context_ptr& c, std::size_t i, int status) {
       return start_way(c, i);
     }
   }
-  branch_final(c, i, make_response(*c, b.cancelled && status != 408 ? 487 : status));
+  sip::message response = make_response(*c, b.cancelled && status != 408 ? 487 : status);
+  if (response.status() == 500) response.set(sip::header::retry_after, std::to_string(retry_after_default.count()));
+  branch_final(c, i, std::move(response));
 }
 
 void contexts::stop_timers(branch& b) {

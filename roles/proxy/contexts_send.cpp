@@ -30,7 +30,7 @@ void contexts::start_link(const context_ptr& c, std::size_t i) {
     const context_ptr c = weak.lock();
     if (!*alive || !c || c->branches[i].turn != turn || c->branches[i].done) return;
     if (f) transmit(c, i, *f);
-    else way_failed(c, i, 430);
+    else way_failed(c, i, c->branches[i].ways[c->branches[i].at].unreachable);
   });
 }
 

@@ -79,7 +79,7 @@ void note_dialog(worker& w, context& c, const sip::message& response) {
   const sip::method m = c.original.method_id();
   const int status = response.status();
   const std::string_view to = tag_of(response, sip::header::to);
-  if (to.empty() || status <= 100) return;
+  if (to.empty() || status <= 100 || c.branches.empty()) return; // what we answered ourselves says nothing of a dialog
   if (m == sip::method::bye && status >= 200) return end(w, response); // whatever was said to it (RFC 3261 §15.1.1)
   if (status >= 300 || !refreshes_target(m)) return;
   const bool first = tag_of(c.original, sip::header::to).empty();

@@ -30,6 +30,7 @@ void send_by_link(worker& w, const context_ptr& c, stage from, const node_id& to
   out.kind = way::kind::link;
   out.request = c->request;
   out.node = to;
+  out.unreachable = 500;
   out.link_route = make_link_route(*c->names, to, r);
   w.calls.forward(c, from, std::move(out));
 }

@@ -79,6 +79,7 @@ void run_out_foreign(worker& w, const context_ptr& c, stage from) {
     back.kind = way::kind::link;
     back.request = c->request;
     back.node = node->id;
+    back.unreachable = 480;
     back.link_route = make_link_route(*c->names, node->id, {.stage = stage::out, .secure = c->secure});
     return w.calls.forward(c, from, std::move(back));
   }
