@@ -49,3 +49,9 @@ configure() {
   [ -f "$dir/build.ninja" ] || meson setup "$dir" "$@" >"$dir.setup.log" 2>&1 || { cat "$dir.setup.log" >&2; exit 1; }
   rm -f "$dir.setup.log"
 }
+
+# The fuzz targets' own build: clang, sanitizers, coverage in the libraries too.
+configure_fuzz() {
+  CC=clang-19 CXX=clang++-19 configure build-fuzz --buildtype=plain -Dfuzz=true -Dtests=false -Db_lundef=false \
+    -Db_sanitize=address,undefined -Dcpp_args='-O1 -g1 -fsanitize=fuzzer-no-link'
+}
