@@ -6,7 +6,8 @@ namespace skald::node {
 namespace {
 
 tls_identity identity_of(const certs::bundle& b) {
-  return {.chain = certs::pem_encode("CERTIFICATE", b.certificate) + certs::pem_encode("CERTIFICATE", b.ca), .key = certs::pem_encode("PRIVATE KEY", b.key)};
+  return {.chain = certs::pem_encode("CERTIFICATE", b.certificate) + certs::pem_encode("CERTIFICATE", b.ca),
+          .key = certs::pem_encode("PRIVATE KEY", b.key)};
 }
 
 link_refusal to_link_refusal(certs::refusal r) {

@@ -12,7 +12,8 @@ namespace {
 
 metrics::counter frames_in("skald_link_frames_received_total", "Frames received on skald/1 links.");
 metrics::counter frames_out("skald_link_frames_sent_total", "Frames given to skald/1 links.");
-metrics::counter frames_refused("skald_link_frames_refused_total", "Frames refused: no such member, a full queue, or a pause between calls.");
+metrics::counter frames_refused("skald_link_frames_refused_total",
+                                "Frames refused: no such member, a full queue, or a pause between calls.");
 metrics::gauge links_up("skald_links_up", "skald/1 sessions that are up.");
 
 std::string short_id(const node_id& id) { return id.hex().substr(0, 8); }
@@ -79,7 +80,8 @@ bool link_hub::call(const node_id& to, peer_state& p) {
   const auto where = setup_.where_is ? setup_.where_is(to) : std::nullopt;
   auto credentials = setup_.links.get();
   if (!where || !credentials) return false;
-  auto tls = std::make_unique<tls_engine>(std::move(credentials), tls_options{.use = tls_use::link, .alpn = {std::string(alpn_store)}});
+  auto tls = std::make_unique<tls_engine>(std::move(credentials),
+                                          tls_options{.use = tls_use::link, .alpn = {std::string(alpn_store)}});
   ip_address from{where->ip.family, {}};
   for (const ip_address& a : config_.addresses)
     if (a.family == from.family && from.is_any()) from = a;
@@ -93,7 +95,8 @@ void link_hub::accepted_store_link(accepted_link link) {
   if (user_ == nullptr) return;
   peer_state& p = peers_[link.peer];
   if (p.sessions.size() >= link_sessions_per_peer_max)
-    if (const auto old = std::ranges::find_if(p.sessions, [](const auto& s) { return !s->outbound(); }); old != p.sessions.end())
+    if (const auto old = std::ranges::find_if(p.sessions, [](const auto& s) { return !s->outbound(); });
+        old != p.sessions.end())
       (*old)->end(dht::goodbye::reason::duplicate, "too many links from one node");
   peer_state& q = peers_[link.peer];
   q.sessions.push_back(new_session(link.peer));

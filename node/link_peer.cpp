@@ -73,7 +73,8 @@ std::string_view to_string(link_refusal r) {
 void note_refused_link(link_refusal r, const endpoint& peer, std::string_view detail) {
   counter_of(r).add();
   if (!speaks(r, peer.ip)) return;
-  log::warning("link", fmt::format("link with {} refused: {}{}{}", peer.text(), to_string(r), detail.empty() ? "" : ": ", detail));
+  log::warning("link", fmt::format("link with {} refused: {}{}{}", peer.text(), to_string(r),
+                                   detail.empty() ? "" : ": ", detail));
 }
 
 } // namespace skald::node

@@ -14,11 +14,8 @@ class link_server::handshake final : public tcp_stream_user {
 public:
   handshake(link_server& server, owned_fd fd, tls_credentials_ptr credentials)
       : server_(server),
-        stream_(server.loop_,
-                {std::move(fd), std::make_unique<tls_engine>(std::move(credentials),
-                                                             tls_options{.end = tls_end::server, .use = tls_use::link,
-                                                                         .alpn = {std::string(alpn_store), std::string(alpn_sip)}})},
-                *this, link_keep_alive) {}
+        stream_(server.loop_, {std::move(fd), std::make_unique<tls_engine>(std::move(credentials), options())}, *this,
+                link_keep_alive) {}
   void start() { stream_.start(); }
 
   void on_stream_open() override {
@@ -41,6 +38,9 @@ public:
   }
 
 private:
+  static tls_options options() {
+    return {.end = tls_end::server, .use = tls_use::link, .alpn = {std::string(alpn_store), std::string(alpn_sip)}};
+  }
   link_server& server_;
   tcp_stream stream_;
 };

@@ -123,13 +123,15 @@ void stream_pool::impl::sweep() {
   sweep_timer = events.timers().at(events.now() + sweep_interval, [this] { sweep(); });
 }
 
-stream_pool::stream_pool(loop& on, std::uint16_t worker, const stream_setup& setup, flow_registry& live, stream_pool_user& user)
+stream_pool::stream_pool(loop& on, std::uint16_t worker, const stream_setup& setup, flow_registry& live,
+                         stream_pool_user& user)
     : impl_(std::make_unique<impl>(on, worker, setup, live, user)) {}
 
 stream_pool::~stream_pool() { close_all(); }
 
 outcome<endpoint> stream_pool::listen(const endpoint& local, sip::transport t) {
-  auto acceptor = tcp_acceptor::open(impl_->events, local, true, [p = impl_.get(), t](owned_fd fd) { p->accepted(std::move(fd), t); });
+  auto acceptor = tcp_acceptor::open(impl_->events, local, true,
+                                     [p = impl_.get(), t](owned_fd fd) { p->accepted(std::move(fd), t); });
   if (!acceptor) return std::unexpected(acceptor.error());
   impl_->acceptors.push_back(std::move(*acceptor));
   return impl_->acceptors.back()->local();
@@ -162,7 +164,8 @@ void stream_pool::open(const sip::target& to, opened done) {
   if (to.transport == sip::transport::tls) {
     const auto credentials = impl_->setup.outbound.get();
     if (!credentials) return done(std::nullopt);
-    tls = std::make_unique<tls_engine>(credentials, tls_options{.name = to.tls_name.empty() ? to.remote.ip.text() : to.tls_name});
+    const std::string name = to.tls_name.empty() ? to.remote.ip.text() : to.tls_name;
+    tls = std::make_unique<tls_engine>(credentials, tls_options{.name = name});
   }
   sip_stream& s = impl_->make(to.transport);
   s.set_target_key(key);
@@ -177,7 +180,8 @@ void stream_pool::open_link(const node_id& to, opened done) {
   const auto where = impl_->setup.where_is ? impl_->setup.where_is(to) : std::nullopt;
   const auto credentials = impl_->setup.links.get();
   if (!where || !credentials) return done(std::nullopt);
-  auto tls = std::make_unique<tls_engine>(credentials, tls_options{.use = tls_use::link, .alpn = {std::string(alpn_sip)}});
+  auto tls = std::make_unique<tls_engine>(credentials,
+                                          tls_options{.use = tls_use::link, .alpn = {std::string(alpn_sip)}});
   sip_stream& s = impl_->make(sip::transport::link);
   s.set_called(to);
   impl_->links[to] = s.facts().flow.serial;
@@ -189,6 +193,18 @@ void stream_pool::adopt(accepted_link link) {
   sip_stream& s = impl_->make(sip::transport::link);
   s.set_peer(link.peer);
   s.attach(std::make_unique<tcp_stream>(impl_->events, std::move(link.parts), s.events(), link_keep_alive));
+}
+
+void stream_pool::recheck_links() {
+  std::vector<sip_stream*> out;
+  for (auto& [serial, s] : impl_->streams) {
+    if (!s->facts().from_link() || s->facts().peer.is_zero()) continue;
+    const auto peer = impl_->setup.verify_peer(s->tls()->peer_chain());
+    if (peer && peer->id == s->facts().peer) continue;
+    note_refused_link(peer ? link_refusal::wrong_node : peer.error(), s->facts().flow.remote, "no longer accepted");
+    out.push_back(s.get());
+  }
+  for (sip_stream* s : out) s->give_up("no longer accepted");
 }
 
 void stream_pool::close_all() {

@@ -61,7 +61,8 @@ public:
   void open(const sip::target& to, opened done);
   void open_link(const node_id& to, opened done);
   void adopt(accepted_link link);
-  void close_all(); // reports nothing
+  void recheck_links(); // after a revocation: links whose peer no longer passes end, and are reported
+  void close_all();     // reports nothing, calls no one back
   std::size_t size() const;
 
 private:

@@ -3,6 +3,7 @@
 #include "base/metrics.hpp"
 #include "node/port_holder.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -132,7 +133,8 @@ void udp_socket::flush() {
     }
   }
   // What is left moves to the front; the strings that were sent keep their memory for the next turn.
-  std::rotate(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(done), queue_.begin() + static_cast<std::ptrdiff_t>(used_));
+  const auto begin = queue_.begin();
+  std::rotate(begin, begin + static_cast<std::ptrdiff_t>(done), begin + static_cast<std::ptrdiff_t>(used_));
   used_ -= done;
   if (waiting_) watch_.when_writable([this] { flush(); });
 }

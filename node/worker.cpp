@@ -90,7 +90,8 @@ void worker::on_datagram(udp_socket& on, const endpoint& from, std::string_view 
   auto m = parse(bytes);
   if (!m) return unparsable.add();
   if (m->is_request() && !sip::stamp_top_via(*m, from)) return unparsable.add(); // an answer would find nobody
-  const sip::flow f{.transport = sip::transport::udp, .worker = config_.index, .serial = 0, .local = on.local(), .remote = from};
+  const sip::flow f{
+      .transport = sip::transport::udp, .worker = config_.index, .serial = 0, .local = on.local(), .remote = from};
   dispatch(std::move(*m), {.flow = f, .at = loop_.now()});
 }
 
@@ -120,6 +121,10 @@ void worker::hand_over(std::uint16_t to, sip::message m, const sip::arrival& fro
 
 void worker::adopt_link(accepted_link link) {
   loop_.post_always([this, link = std::move(link)]() mutable { streams_.adopt(std::move(link)); });
+}
+
+void worker::recheck_links() {
+  loop_.post_always([this] { streams_.recheck_links(); });
 }
 
 // ---- out
@@ -165,7 +170,11 @@ std::optional<sip::flow> worker::udp_flow_to(const endpoint& remote) {
         if (s->local().ip == local_endpoint(probe.get()).ip) found = s.get();
   }
   if (found == nullptr) return std::nullopt;
-  return sip::flow{.transport = sip::transport::udp, .worker = config_.index, .serial = 0, .local = found->local(), .remote = remote};
+  return sip::flow{.transport = sip::transport::udp,
+                   .worker = config_.index,
+                   .serial = 0,
+                   .local = found->local(),
+                   .remote = remote};
 }
 
 void worker::open(const sip::target& to, std::move_only_function<void(std::optional<sip::flow>)> done) {

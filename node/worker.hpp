@@ -76,6 +76,8 @@ public:
   void hand_over(std::uint16_t to, sip::message m, const sip::arrival& from);
   // A verified `sip/2` link that the cluster thread accepted. Any thread.
   void adopt_link(accepted_link link);
+  // After a revocation: links whose peer no longer passes are cut. Any thread.
+  void recheck_links();
 
   // sip::message_sender
   bool send(const sip::flow& where, std::string_view bytes) override;

@@ -152,3 +152,17 @@ TEST_CASE("links: who is no longer accepted is cut off at the next check") {
   CHECK(a.user.wait_downs(1) == 1);
   CHECK(b.user.wait_downs(1) == 1);
 }
+
+TEST_CASE("links: a worker's sip/2 link ends when its peer is no longer accepted, and that is a flow gone") {
+  cluster c;
+  directory where;
+  linked_node a(c.issue("node1"), where, "127.0.0.1"), b(c.issue("node2"), where, "127.0.0.2");
+  const auto f = a.sip.open_link(0, b.me.id);
+  REQUIRE(f.has_value());
+  a.trust.set({.ca = a.me.ca, .domain = "elsewhere.example", .crl = {}});
+  a.sip.all[0]->recheck_links();
+  const auto gone = a.sip.users[0]->wait_gone(1);
+  REQUIRE(gone.size() == 1);
+  CHECK(gone[0] == *f);
+  CHECK_FALSE(a.sip.open_link(0, b.me.id).has_value());
+}

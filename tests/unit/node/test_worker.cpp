@@ -1,3 +1,4 @@
+#include "node/net_interfaces.hpp"
 #include "tests/unit/node/worker_fixture.hpp"
 
 #include <doctest/doctest.h>
@@ -156,4 +157,14 @@ TEST_CASE("tcp: a flow is opened once per target, and an unreachable one is told
   CHECK(back[0].status == 200);
   CHECK(back[0].from.flow == *first);
   CHECK_FALSE(client.open(0, {sip::transport::tcp, {server.sip().ip, 1}, ""}).has_value());
+}
+
+TEST_CASE("default addresses: those of the default routes, or an error that names --address") {
+  const auto found = default_addresses();
+  if (!found) {
+    CHECK(found.error().hint.find("--address") != std::string::npos);
+    return;
+  }
+  REQUIRE_FALSE(found->empty());
+  for (const ip_address& a : *found) CHECK_FALSE((a.is_any() || a.is_loopback()));
 }
