@@ -13,6 +13,11 @@ bool same_place(const binding& a, const binding& b) {
   return !a.instance.empty() && a.reg_id != 0 && a.instance == b.instance && a.reg_id == b.reg_id;
 }
 
+// Of two of one instant the order is the same on every node.
+bool newer(const binding& a, const binding& b) {
+  return a.updated != b.updated ? a.updated > b.updated : a.contact < b.contact;
+}
+
 } // namespace
 
 std::vector<binding> bindings_of(std::span<const dht::record> records) {
@@ -30,9 +35,7 @@ std::vector<binding> bindings_of(std::span<const dht::record> records) {
     else if (b->updated > twin->updated)
       *twin = std::move(*b);
   }
-  std::ranges::stable_sort(out, [](const binding& a, const binding& b) {
-    return a.q != b.q ? a.q > b.q : a.updated > b.updated;
-  });
+  std::ranges::sort(out, [](const binding& a, const binding& b) { return a.q != b.q ? a.q > b.q : newer(a, b); });
   return out;
 }
 
@@ -49,7 +52,7 @@ std::vector<reach> group_by_instance(std::vector<binding> sorted) {
   }
   for (reach& r : out) {
     const std::uint16_t best = r.q(); // the place in the order was found by it
-    std::ranges::stable_sort(r.flows, [](const binding& a, const binding& b) { return a.updated > b.updated; });
+    std::ranges::sort(r.flows, newer);
     r.flows.front().q = best;
   }
   return out;

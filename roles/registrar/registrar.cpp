@@ -181,7 +181,7 @@ void registrar::write(const job_ptr& j) {
   env_.cluster.store().write(
       dht::table::bindings, dht::key_of_aor(j->aor),
       [r = std::move(r)](const std::vector<dht::record>& current) -> std::expected<std::vector<dht::change>, int> {
-        auto changes = apply(r, current);
+        auto changes = update_bindings(r, current);
         if (!changes) return std::unexpected(static_cast<int>(changes.error()));
         return std::move(*changes);
       },

@@ -136,8 +136,8 @@ private:
 
 } // namespace
 
-std::expected<std::vector<dht::change>, update_refusal> apply(const registration& r,
-                                                              const std::vector<dht::record>& current) {
+std::expected<std::vector<dht::change>, update_refusal> update_bindings(const registration& r,
+                                                                        const std::vector<dht::record>& current) {
   return update(r, current).run();
 }
 

@@ -36,7 +36,7 @@ struct registration {
 };
 
 // `current`: the live records of the key.
-std::expected<std::vector<dht::change>, update_refusal> apply(const registration& r,
-                                                              const std::vector<dht::record>& current);
+std::expected<std::vector<dht::change>, update_refusal> update_bindings(const registration& r,
+                                                                        const std::vector<dht::record>& current);
 
 } // namespace skald::roles

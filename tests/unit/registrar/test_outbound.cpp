@@ -162,3 +162,30 @@ TEST_CASE("instance without reg-id: a flow through an edge that is dead is gone"
   REQUIRE(b.bindings().size() == 1);
   CHECK(b.bindings()[0].edge == "node1");
 }
+
+TEST_CASE("instance without reg-id: of another edge's streams it is known that the phone opened a new one there") {
+  bench::bench b;
+  phone p;
+  p.transport = sip::transport::tls, p.edge = node(2).head(), p.serial = 5, p.source = *endpoint::parse("192.0.2.1:40000");
+  p.contact = "<sip:alice@192.0.2.1:40000;transport=tls>;+sip.instance=\"<urn:uuid:2>\"";
+  REQUIRE(b.register_with_digest(p).status() == 200);
+  p.call_id = "through the first", p.edge = node(1).head();
+  p.contact = "<sip:alice@192.0.2.1:40001;transport=tls>;+sip.instance=\"<urn:uuid:2>\"";
+  REQUIRE(b.next(p).status() == 200);
+  CHECK(b.bindings().size() == 2); // the stream at node2 may well live
+  p.call_id = "through the second again", p.edge = node(2).head(), p.serial = 6, p.source = *endpoint::parse("192.0.2.1:40002");
+  p.contact = "<sip:alice@192.0.2.1:40002;transport=tls>;+sip.instance=\"<urn:uuid:2>\"";
+  REQUIRE(b.next(p).status() == 200);
+  CHECK(b.bindings().size() == 2);
+}
+
+TEST_CASE("contact: a phone whose setting was changed to outbound does not leave its former contact behind") {
+  bench::bench b;
+  phone p = outbound_phone(1);
+  p.contact = "<sip:alice@10.0.0.5:5062;ob>;+sip.instance=\"<urn:uuid:1>\"";
+  REQUIRE(b.register_with_digest(p).status() == 200);
+  p.contact += ";reg-id=1", p.call_id = "with outbound";
+  REQUIRE(b.next(p).status() == 200);
+  REQUIRE(b.bindings().size() == 1);
+  CHECK(b.bindings()[0].reg_id == 1);
+}
