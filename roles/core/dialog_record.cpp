@@ -43,7 +43,9 @@ std::string dialog_item(std::string_view call_id, std::string_view tag, std::str
   return to_hex(std::string_view(crypto::sha256(text)).substr(0, item_bytes));
 }
 
-std::string dialog_record::item() const { return dialog_item(call_id, caller.tag, callee.tag); }
+std::string dialog_record::item() const {
+  return dialog_item(call_id, caller.tag, callee.tag);
+}
 
 std::string encode(const dialog_record& d) {
   std::string out;

@@ -10,10 +10,10 @@
 namespace skald::roles {
 
 struct dialog_party {
-  std::string aor;             // canonical; empty: foreign
+  std::string aor; // canonical; empty: foreign
   std::string tag;
-  std::string contact;         // the URI last seen
-  std::string token;           // of its flow, as it stands in Record-Route; empty: foreign
+  std::string contact; // the URI last seen
+  std::string token;   // of its flow, as it stands in Record-Route; empty: foreign
   std::uint64_t binding_id = 0;
   bool operator==(const dialog_party&) const = default;
 };
@@ -23,7 +23,7 @@ struct dialog_record {
   dialog_party caller, callee;
   unix_ms started = 0;
   unix_ms updated = 0;
-  std::string relay;           // the media relay's session, later
+  std::string relay; // the media relay's session, later
   bool operator==(const dialog_record&) const = default;
 
   // The store's item: the same whichever party speaks.

@@ -17,7 +17,8 @@ name_index::name_index(facts_ptr facts) : facts_(std::move(facts)) {
     const std::string name = to_lower(m.body.name + "." + domain);
     const auto [at, fresh] = nodes_.emplace(name, &m);
     if (!fresh && m.alive()) at->second = &m;
-    for (const ip_address& a : m.body.addresses) addresses_.emplace(a, address_entry{m.body.sip_port, m.body.sips_port});
+    for (const ip_address& a : m.body.addresses)
+      addresses_.emplace(a, address_entry{m.body.sip_port, m.body.sips_port});
   }
 }
 

@@ -41,7 +41,7 @@ private:
     std::uint16_t sip_port = 0, sips_port = 0;
   };
   facts_ptr facts_;
-  std::unordered_map<std::string, const dht::member*> nodes_;           // lower-case full names
+  std::unordered_map<std::string, const dht::member*> nodes_; // lower-case full names
   std::unordered_multimap<ip_address, address_entry> addresses_;
   std::unordered_map<std::uint64_t, const dht::member*> heads_;
 };

@@ -18,25 +18,33 @@ void put_on_wire(worker& w, std::shared_ptr<const name_index> names, sip::messag
 
 void send_way(worker& w, std::shared_ptr<const name_index> names, way out) {
   switch (out.kind) {
-  case way::kind::flow: return put_on_wire(w, std::move(names), std::move(out.request), out.flow);
+  case way::kind::flow:
+    return put_on_wire(w, std::move(names), std::move(out.request), out.flow);
   case way::kind::link:
     out.request.prepend(sip::header::route, out.link_route);
-    return w.env.flows.open_link(out.node, [&w, alive = w.alive, names, m = std::move(out.request)](std::optional<sip::flow> f) mutable {
-      if (!*alive) return;
-      if (f) put_on_wire(w, names, std::move(m), *f);
-      else dropped.add();
-    });
-  case way::kind::server: break;
+    return w.env.flows.open_link(
+        out.node, [&w, alive = w.alive, names, m = std::move(out.request)](std::optional<sip::flow> f) mutable {
+          if (!*alive) return;
+          if (f)
+            put_on_wire(w, names, std::move(m), *f);
+          else
+            dropped.add();
+        });
+  case way::kind::server:
+    break;
   }
-  w.resolver.resolve(out.next_hop, [&w, alive = w.alive, names, m = std::move(out.request)](std::vector<sip::target> targets) mutable {
-    if (!*alive) return;
-    if (targets.empty()) return dropped.add();
-    w.env.flows.open(targets.front(), [&w, alive, names, m = std::move(m)](std::optional<sip::flow> f) mutable {
-      if (!*alive) return;
-      if (f) put_on_wire(w, names, std::move(m), *f);
-      else dropped.add();
-    });
-  });
+  w.resolver.resolve(
+      out.next_hop, [&w, alive = w.alive, names, m = std::move(out.request)](std::vector<sip::target> targets) mutable {
+        if (!*alive) return;
+        if (targets.empty()) return dropped.add();
+        w.env.flows.open(targets.front(), [&w, alive, names, m = std::move(m)](std::optional<sip::flow> f) mutable {
+          if (!*alive) return;
+          if (f)
+            put_on_wire(w, names, std::move(m), *f);
+          else
+            dropped.add();
+        });
+      });
 }
 
 bool take_hop_silently(sip::message& m) {

@@ -1,7 +1,7 @@
 #pragma once
-// One request on its way: its server transaction, what the stages have learned of it, and its branches (RFC 3261 §16.2's
-// response context). Consecutive stages on this node share one context. One thread; held by shared_ptr so that an
-// answer that comes late finds either the context or nothing.
+// One request on its way: its server transaction, what the stages have learned of it, and its branches (RFC 3261
+// §16.2's response context). Consecutive stages on this node share one context. One thread; held by shared_ptr so that
+// an answer that comes late finds either the context or nothing.
 #include "base/clock.hpp"
 #include "base/scheduler.hpp"
 #include "roles/core/names.hpp"
@@ -25,52 +25,52 @@ std::optional<stage> stage_from(std::string_view text);
 struct way {
   enum class kind : std::uint8_t { flow, link, server };
   way::kind kind = kind::flow;
-  sip::message request;       // without our Via
-  sip::flow flow{};           // kind::flow
-  node_id node{};             // kind::link
-  std::string link_route{};   // kind::link: the topmost Route value
-  int unreachable = 430;      // kind::link: the answer if that node cannot be reached; 500 for a stage's owner
-  std::string next_hop{};     // kind::server: the URI that RFC 3263 resolves
+  sip::message request;     // without our Via
+  sip::flow flow{};         // kind::flow
+  node_id node{};           // kind::link
+  std::string link_route{}; // kind::link: the topmost Route value
+  int unreachable = 430;    // kind::link: the answer if that node cannot be reached; 500 for a stage's owner
+  std::string next_hop{};   // kind::server: the URI that RFC 3263 resolves
 };
 
 // A client transaction and what may follow it: another flow of the same instance, another target of the same server.
 // It is what becomes a leg (sip.md §6) once attempts exist.
 struct branch {
-  stage from = stage::out;               // whose budget it has
-  std::vector<way> ways;                 // tried in order
-  std::size_t at = 0;                    // the way under way
-  std::vector<sip::target> targets;      // kind::server: what resolution gave
+  stage from = stage::out;          // whose budget it has
+  std::vector<way> ways;            // tried in order
+  std::size_t at = 0;               // the way under way
+  std::vector<sip::target> targets; // kind::server: what resolution gave
   std::size_t target_at = 0;
   sip::client_id client = sip::client_id::none;
-  std::uint32_t turn = 0;                // counts sends; an answer to an older turn is stale
-  bool ringing = false;                  // a 1xx came
+  std::uint32_t turn = 0; // counts sends; an answer to an older turn is stale
+  bool ringing = false;   // a 1xx came
   bool cancelled = false;
-  bool done = false;                     // `final` counts; a late 2xx is still passed on
+  bool done = false; // `final` counts; a late 2xx is still passed on
   std::optional<sip::message> final{};
-  timer_id budget = timer_id::none;      // non-INVITE
-  timer_id timer_c = timer_id::none;     // INVITE
+  timer_id budget = timer_id::none;  // non-INVITE
+  timer_id timer_c = timer_id::none; // INVITE
 };
 
 struct context {
   sip::server_id server = sip::server_id::none;
-  sip::message original;                 // as it came, Via completed: responses are made from it
-  sip::message request;                  // as it goes on
+  sip::message original; // as it came, Via completed: responses are made from it
+  sip::message request;  // as it goes on
   sip::arrival from;
   std::shared_ptr<const name_index> names;
-  std::string local_tag;                 // of responses that we make ourselves
-  std::uint32_t loop_hash = 0;           // RFC 5393 §4.2
-  stage entered = stage::in;             // the first stage here
-  std::uint32_t hop = 0;                 // nodes that this stage came by, this one included
-  std::string edge_name;                 // the caller's edge, as orig heard it
-  std::string caller_aor;                // subscriber's caller; empty: foreign
+  std::string local_tag;       // of responses that we make ourselves
+  std::uint32_t loop_hash = 0; // RFC 5393 §4.2
+  stage entered = stage::in;   // the first stage here
+  std::uint32_t hop = 0;       // nodes that this stage came by, this one included
+  std::string edge_name;       // the caller's edge, as orig heard it
+  std::string caller_aor;      // subscriber's caller; empty: foreign
   std::uint64_t caller_binding = 0;
-  std::string caller_token;              // in the Record-Route that we added for the caller's side
-  bool secure = false;                   // the Request-URI was sips: when it came in
-  std::vector<std::string> visited;      // term's (AoR, Request-URI) pairs
+  std::string caller_token;         // in the Record-Route that we added for the caller's side
+  bool secure = false;              // the Request-URI was sips: when it came in
+  std::vector<std::string> visited; // term's (AoR, Request-URI) pairs
   std::vector<branch> branches;
-  timer_id ring_timer = timer_id::none;  // the fork's, at term
-  bool answered = false;                 // a final response went upstream
-  bool cancelled = false;                // by the caller
+  timer_id ring_timer = timer_id::none; // the fork's, at term
+  bool answered = false;                // a final response went upstream
+  bool cancelled = false;               // by the caller
   bool server_ended = false;
   std::string cancel_reason;
   // REGISTER only: what the edge learns once the 200 passes.
@@ -82,20 +82,24 @@ struct context {
 using context_ptr = std::shared_ptr<context>;
 
 // ---- Named limits.
-inline constexpr std::size_t contexts_max = 200'000;   // a worker
-inline constexpr std::size_t branches_max = 60;        // RFC 5393 §5: Max-Breadth's default
+inline constexpr std::size_t contexts_max = 200'000;      // a worker
+inline constexpr std::size_t branches_max = 60;           // RFC 5393 §5: Max-Breadth's default
 inline constexpr std::uint32_t max_forwards_default = 70; // RFC 3261 §16.6 step 3
-inline constexpr std::size_t targets_max = 8;          // of one foreign server
-inline constexpr std::uint32_t stage_hops_max = 2;     // a third hop for one stage is refused (sip.md §1)
+inline constexpr std::size_t targets_max = 8;             // of one foreign server
+inline constexpr std::uint32_t stage_hops_max = 2;        // a third hop for one stage is refused (sip.md §1)
 
 // sip.md §7.
 inline constexpr seconds timer_c_time{181};
 inline constexpr duration budget_of(stage s) {
   switch (s) {
-  case stage::in: return seconds(26);
-  case stage::orig: return seconds(24);
-  case stage::term: return seconds(22);
-  case stage::out: return seconds(20);
+  case stage::in:
+    return seconds(26);
+  case stage::orig:
+    return seconds(24);
+  case stage::term:
+    return seconds(22);
+  case stage::out:
+    return seconds(20);
   }
   return seconds(20);
 }

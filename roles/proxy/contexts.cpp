@@ -13,21 +13,27 @@ namespace skald::roles {
 
 namespace {
 
-metrics::counter contexts_refused("skald_proxy_contexts_refused_total", "Requests refused because too many are under way.");
+metrics::counter contexts_refused("skald_proxy_contexts_refused_total",
+                                  "Requests refused because too many are under way.");
 metrics::counter late_2xx("skald_proxy_late_2xx_total", "2xx passed on after another final answer.");
 
 constexpr seconds retry_after_default{5};
 constexpr std::string_view elsewhere = "SIP;cause=200;text=\"Call completed elsewhere\""; // sip.md §7
 
 // The reason for the losers of a 6xx (RFC 3326).
-std::string reason_of(int status) { return "SIP;cause=" + std::to_string(status); }
+std::string reason_of(int status) {
+  return "SIP;cause=" + std::to_string(status);
+}
 
 } // namespace
 
 contexts::contexts(worker_env& env, server_resolver& resolver, passage_observer& observer)
-    : env_(env), resolver_(resolver), observer_(observer), serial_(env.random.next()), alive_(std::make_shared<bool>(true)) {}
+    : env_(env), resolver_(resolver), observer_(observer), serial_(env.random.next()),
+      alive_(std::make_shared<bool>(true)) {}
 
-contexts::~contexts() { *alive_ = false; }
+contexts::~contexts() {
+  *alive_ = false;
+}
 
 context_ptr contexts::create(sip::server_id id, sip::message request, const sip::arrival& from,
                              std::shared_ptr<const name_index> names) {
@@ -51,7 +57,9 @@ context_ptr contexts::find(sip::server_id id) const {
   return it == by_server_.end() ? nullptr : it->second;
 }
 
-std::string contexts::unique_tag() { return to_hex(env_.random.bytes(8)); }
+std::string contexts::unique_tag() {
+  return to_hex(env_.random.bytes(8));
+}
 
 // ---- upstream
 
@@ -63,7 +71,9 @@ void contexts::provisional(context& c, int status) {
   if (!c.answered) env_.transactions->respond(c.server, make_response(c, status));
 }
 
-void contexts::answer(const context_ptr& c, int status) { answer(c, make_response(*c, status)); }
+void contexts::answer(const context_ptr& c, int status) {
+  answer(c, make_response(*c, status));
+}
 
 void contexts::answer_retry(const context_ptr& c, int status, seconds after) {
   sip::message r = make_response(*c, status);
@@ -80,7 +90,8 @@ void contexts::answer(const context_ptr& c, sip::message response) {
     response = std::move(as_500);
   }
   if (response.status() == 430 && c->entered != stage::out) { // an answer of `out` to `term`, or to the edge before it
-    const bool in_dialog = sip::parse_name_addr(c->original.line(sip::header::to).value_or("")).value_or(sip::name_addr{}).tag() != "";
+    const bool in_dialog =
+        sip::parse_name_addr(c->original.line(sip::header::to).value_or("")).value_or(sip::name_addr{}).tag() != "";
     response = make_response(*c, in_dialog ? 500 : 480);
     if (in_dialog) response.set(sip::header::retry_after, std::to_string(retry_after_default.count()));
   }
@@ -95,8 +106,10 @@ void contexts::pass(const context_ptr& c, sip::message response) {
   const bool second = c->answered;
   if (status >= 200) c->answered = true;
   const bool by_transaction = !c->server_ended && (!second || status / 100 == 2);
-  if (by_transaction) env_.transactions->respond(c->server, response);
-  else env_.transactions->send_stateless(response, c->from.flow);
+  if (by_transaction)
+    env_.transactions->respond(c->server, response);
+  else
+    env_.transactions->send_stateless(response, c->from.flow);
 }
 
 // ---- downstream
@@ -134,7 +147,8 @@ void contexts::limit_ringing(const context_ptr& c, duration t) {
 void contexts::cancel_all(const context_ptr& c, std::string_view reason) {
   c->cancelled = true;
   c->cancel_reason = std::string(reason);
-  for (std::size_t i = 0; i < c->branches.size(); ++i) cancel_branch(c, i, reason);
+  for (std::size_t i = 0; i < c->branches.size(); ++i)
+    cancel_branch(c, i, reason);
   if (c->branches.empty()) answer(c, 487);
 }
 
@@ -211,8 +225,12 @@ bool contexts::on_failure(sip::client_id id, sip::client_failure why) {
     return true;
   }
   switch (why) {
-  case sip::client_failure::timed_out: way_failed(c, i, c->is_invite() ? 408 : 480); break; // RFC 4320: no 408
-  case sip::client_failure::flow_gone: way_failed(c, i, b.ways[b.at].unreachable); break;
+  case sip::client_failure::timed_out:
+    way_failed(c, i, c->is_invite() ? 408 : 480);
+    break; // RFC 4320: no 408
+  case sip::client_failure::flow_gone:
+    way_failed(c, i, b.ways[b.at].unreachable);
+    break;
   }
   return true;
 }
@@ -273,8 +291,10 @@ void contexts::finish(const context_ptr& c) {
 void contexts::give_up(const context_ptr& c, std::size_t i, int status) {
   branch& b = c->branches[i];
   if (b.client != sip::client_id::none) {
-    if (c->is_invite()) env_.transactions->cancel(b.client, reason_of(status));
-    else env_.transactions->abandon(b.client), by_client_.erase(b.client), b.client = sip::client_id::none;
+    if (c->is_invite())
+      env_.transactions->cancel(b.client, reason_of(status));
+    else
+      env_.transactions->abandon(b.client), by_client_.erase(b.client), b.client = sip::client_id::none;
   }
   b.cancelled = true;
   branch_final(c, i, make_response(*c, status));

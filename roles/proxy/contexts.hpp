@@ -1,8 +1,8 @@
 #pragma once
 // All requests under way on one worker, and the machine that runs their branches: sends, fails over, cancels, gathers
 // responses and answers upstream once (RFC 3261 §16.6 to §16.10). It knows nothing of stages. One thread.
-#include "roles/proxy/context.hpp"
 #include "roles/core/ports.hpp"
+#include "roles/proxy/context.hpp"
 #include "roles/proxy/server_resolver.hpp"
 
 #include <cstdint>

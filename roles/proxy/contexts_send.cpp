@@ -7,7 +7,8 @@
 namespace skald::roles {
 
 namespace {
-metrics::counter failovers("skald_proxy_target_failovers_total", "Requests sent to the next target of a foreign server.");
+metrics::counter failovers("skald_proxy_target_failovers_total",
+                           "Requests sent to the next target of a foreign server.");
 }
 
 void contexts::start_way(const context_ptr& c, std::size_t i) {
@@ -18,20 +19,24 @@ void contexts::start_way(const context_ptr& c, std::size_t i) {
   case way::kind::flow:
     if (!env_.flows.alive(b.ways[b.at].flow)) return way_failed(c, i, 430); // RFC 5626 §5.3
     return transmit(c, i, b.ways[b.at].flow);
-  case way::kind::link: return start_link(c, i);
-  case way::kind::server: return start_server(c, i);
+  case way::kind::link:
+    return start_link(c, i);
+  case way::kind::server:
+    return start_server(c, i);
   }
 }
 
 void contexts::start_link(const context_ptr& c, std::size_t i) {
   const branch& b = c->branches[i];
-  env_.flows.open_link(b.ways[b.at].node, [this, alive = alive_, weak = std::weak_ptr(c), i,
-                                           turn = b.turn](std::optional<sip::flow> f) {
-    const context_ptr c = weak.lock();
-    if (!*alive || !c || c->branches[i].turn != turn || c->branches[i].done) return;
-    if (f) transmit(c, i, *f);
-    else way_failed(c, i, c->branches[i].ways[c->branches[i].at].unreachable);
-  });
+  env_.flows.open_link(b.ways[b.at].node,
+                       [this, alive = alive_, weak = std::weak_ptr(c), i, turn = b.turn](std::optional<sip::flow> f) {
+                         const context_ptr c = weak.lock();
+                         if (!*alive || !c || c->branches[i].turn != turn || c->branches[i].done) return;
+                         if (f)
+                           transmit(c, i, *f);
+                         else
+                           way_failed(c, i, c->branches[i].ways[c->branches[i].at].unreachable);
+                       });
 }
 
 void contexts::start_server(const context_ptr& c, std::size_t i) {
@@ -57,8 +62,10 @@ void contexts::next_target(const context_ptr& c, std::size_t i) {
   env_.flows.open(to, [this, alive = alive_, weak = std::weak_ptr(c), i, turn = b.turn](std::optional<sip::flow> f) {
     const context_ptr c = weak.lock();
     if (!*alive || !c || c->branches[i].turn != turn || c->branches[i].done) return;
-    if (f) transmit(c, i, *f);
-    else way_failed(c, i, 480);
+    if (f)
+      transmit(c, i, *f);
+    else
+      way_failed(c, i, 480);
   });
 }
 

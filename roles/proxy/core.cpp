@@ -14,10 +14,14 @@ namespace skald::roles {
 
 namespace {
 
-metrics::counter strays_passed("skald_proxy_stray_responses_total", "Responses without a transaction.", R"(fate="passed_on")");
-metrics::counter strays_moved("skald_proxy_stray_responses_total", "Responses without a transaction.", R"(fate="other_worker")");
-metrics::counter strays_dropped("skald_proxy_stray_responses_total", "Responses without a transaction.", R"(fate="dropped")");
-metrics::counter not_acknowledged("skald_proxy_finals_unacknowledged_total", "Final responses to INVITE whose ACK never came.");
+metrics::counter strays_passed("skald_proxy_stray_responses_total", "Responses without a transaction.",
+                               R"(fate="passed_on")");
+metrics::counter strays_moved("skald_proxy_stray_responses_total", "Responses without a transaction.",
+                              R"(fate="other_worker")");
+metrics::counter strays_dropped("skald_proxy_stray_responses_total", "Responses without a transaction.",
+                                R"(fate="dropped")");
+metrics::counter not_acknowledged("skald_proxy_finals_unacknowledged_total",
+                                  "Final responses to INVITE whose ACK never came.");
 
 constexpr seconds sweep_every{60};
 
@@ -55,8 +59,10 @@ void core::on_request(sip::server_id id, sip::message request, const sip::arriva
     busy.set(sip::header::retry_after, std::to_string(retry_after.count()));
     return w.env.transactions->respond(id, busy);
   }
-  if (from.from_link()) run_link(w, c);
-  else run_in(w, c);
+  if (from.from_link())
+    run_link(w, c);
+  else
+    run_in(w, c);
 }
 
 // RFC 3261 §9.2, §16.10: hop by hop.
@@ -66,11 +72,14 @@ void core::on_cancel(sip::server_id cancel, sip::server_id invite, sip::message 
   sip::message stamped = request;
   static_cast<void>(sip::stamp_top_via(stamped, from.flow.remote));
   const bool known = invite != sip::server_id::none;
-  w.env.transactions->respond(cancel, sip::make_reply(stamped, known ? 200 : 481, {}, c ? c->local_tag : w.calls.unique_tag()));
+  w.env.transactions->respond(cancel,
+                              sip::make_reply(stamped, known ? 200 : 481, {}, c ? c->local_tag : w.calls.unique_tag()));
   if (c && !c->answered) w.calls.cancel_all(c, request.line(sip::header::reason).value_or(std::string_view{}));
 }
 
-void core::on_ack(sip::message request, const sip::arrival& from) { forward_ack(impl_->w, std::move(request), from); }
+void core::on_ack(sip::message request, const sip::arrival& from) {
+  forward_ack(impl_->w, std::move(request), from);
+}
 
 void core::on_response(sip::client_id id, sip::message response, const sip::arrival& from) {
   worker& w = impl_->w;
@@ -105,7 +114,8 @@ void core::on_stray_response(sip::message response, const sip::arrival& from) {
   if (parts->worker != w.env.worker && parts->worker < siblings_.size() && siblings_[parts->worker] != nullptr) {
     strays_moved.add();
     core* there = siblings_[parts->worker];
-    return w.env.flows.run_on(parts->worker, [there, response, from] { there->impl_->w.env.transactions->receive(response, from); });
+    return w.env.flows.run_on(parts->worker,
+                              [there, response, from] { there->impl_->w.env.transactions->receive(response, from); });
   }
   if (response.status() / 100 != 2 || response.method_id() != sip::method::invite) return strays_dropped.add();
   if (!from.from_link()) {
@@ -127,7 +137,8 @@ void core::impl::pass_2xx(sip::message response, const name_index& names) {
     w.env.transactions->send_stateless(response, *f);
   };
   const dht::member* node = names.member_of_host(v->host);
-  if (node != nullptr && sip::open_branch(v->branch, *names.facts()->keys)) return w.env.flows.open_link(node->id, forward);
+  if (node != nullptr && sip::open_branch(v->branch, *names.facts()->keys))
+    return w.env.flows.open_link(node->id, forward);
   const auto to = sip::destination_of(response);
   const auto address = to ? to->address() : std::unexpected(errc::missing);
   if (!address || v->transport != "UDP") return strays_dropped.add(); // a stream's response has only its stream
@@ -139,6 +150,8 @@ void core::on_flow_gone(const sip::flow& f) {
   impl_->w.pinger.stop(f);
 }
 
-std::size_t core::size() const { return impl_->w.calls.size(); }
+std::size_t core::size() const {
+  return impl_->w.calls.size();
+}
 
 } // namespace skald::roles

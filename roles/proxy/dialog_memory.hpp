@@ -23,7 +23,7 @@ public:
     dialog_record record;
     std::vector<std::string> hosts; // "host:port" of each Contact seen, lower case
     mono_time used{};
-    bool written = false;           // this edge has put it into the table
+    bool written = false; // this edge has put it into the table
   };
 
   // The entry of that dialog, made if need be.

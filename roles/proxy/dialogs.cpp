@@ -14,8 +14,12 @@ std::string contact_of(const sip::message& m) {
   return na ? std::string(na->uri_text) : std::string{};
 }
 
-bool makes_dialog(sip::method m) { return m == sip::method::invite || m == sip::method::subscribe; }
-bool refreshes_target(sip::method m) { return makes_dialog(m) || m == sip::method::update || m == sip::method::notify; }
+bool makes_dialog(sip::method m) {
+  return m == sip::method::invite || m == sip::method::subscribe;
+}
+bool refreshes_target(sip::method m) {
+  return makes_dialog(m) || m == sip::method::update || m == sip::method::notify;
+}
 
 // Our tokens of either side stand in the response's Record-Route.
 void take_tokens(const context& c, const sip::message& response, dialog_party& sender, dialog_party& receiver) {
@@ -25,7 +29,8 @@ void take_tokens(const context& c, const sip::message& response, dialog_party& s
     const auto na = sip::parse_name_addr(v);
     const auto u = na->uri();
     switch (fit_of(*ours->token, response)) {
-    case token_fit::no: break;
+    case token_fit::no:
+      break;
     case token_fit::sender:
       sender.token = std::string(u->user);
       sender.binding_id = ours->token->binding_id;
@@ -38,16 +43,19 @@ void take_tokens(const context& c, const sip::message& response, dialog_party& s
   }
 }
 
-ring_key key_for(const dialog_record& d) { return dht::key_of_aor(d.caller.aor.empty() ? d.callee.aor : d.caller.aor); }
+ring_key key_for(const dialog_record& d) {
+  return dht::key_of_aor(d.caller.aor.empty() ? d.callee.aor : d.caller.aor);
+}
 
 void write(worker& w, dialog_memory::entry& e) {
   if (e.record.caller.aor.empty() && e.record.callee.aor.empty()) return;
   const unix_ms now = w.env.cluster.store().cluster_time();
   e.record.updated = now;
   e.written = true;
-  w.env.cluster.store().put(dht::table::dialogs, key_for(e.record),
-                            {{.item = e.item, .value = encode(e.record), .expires = now + dialog_life.count(), .remove = false}},
-                            [](dht::write_result) {}); // not waited for (sip.md §9)
+  w.env.cluster.store().put(
+      dht::table::dialogs, key_for(e.record),
+      {{.item = e.item, .value = encode(e.record), .expires = now + dialog_life.count(), .remove = false}},
+      [](dht::write_result) {}); // not waited for (sip.md §9)
 }
 
 void remove(worker& w, const dialog_memory::entry& e) {

@@ -11,17 +11,22 @@ namespace skald::roles {
 
 namespace {
 
-metrics::counter third_hops("skald_proxy_third_hops_total", "Requests refused because two nodes already passed one stage on.");
+metrics::counter third_hops("skald_proxy_third_hops_total",
+                            "Requests refused because two nodes already passed one stage on.");
 metrics::counter no_owner("skald_proxy_no_owner_total", "Requests for which no owner was to be had.");
 metrics::counter bad_link_routes("skald_proxy_bad_link_routes_total", "Requests on links without a stage of ours.");
 metrics::counter passed_on("skald_proxy_passed_on_total", "Requests for keys of others, passed on once more.");
 
 void run_here(worker& w, const context_ptr& c, stage to, const std::string& aor) {
   switch (to) {
-  case stage::in: return;
-  case stage::orig: return run_orig(w, c, aor);
-  case stage::term: return run_term(w, c, aor);
-  case stage::out: return;
+  case stage::in:
+    return;
+  case stage::orig:
+    return run_orig(w, c, aor);
+  case stage::term:
+    return run_term(w, c, aor);
+  case stage::out:
+    return;
   }
 }
 

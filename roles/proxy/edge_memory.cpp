@@ -7,7 +7,8 @@
 namespace skald::roles {
 
 namespace {
-metrics::counter not_learned("skald_edge_flows_not_learned_total", "Bindings whose flow was not remembered: over a limit.");
+metrics::counter not_learned("skald_edge_flows_not_learned_total",
+                             "Bindings whose flow was not remembered: over a limit.");
 }
 
 sip::flow edge_memory::key_of(sip::flow f) {
@@ -45,7 +46,9 @@ void edge_memory::forget(const sip::flow& f, std::string_view aor) {
   if (it->second.bindings.empty()) flows_.erase(it);
 }
 
-void edge_memory::forget(const sip::flow& f) { flows_.erase(key_of(f)); }
+void edge_memory::forget(const sip::flow& f) {
+  flows_.erase(key_of(f));
+}
 
 std::optional<flow_binding> edge_memory::whose(const sip::flow& f, std::string_view wished, mono_time now) const {
   const auto it = flows_.find(key_of(f));

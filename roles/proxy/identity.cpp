@@ -13,7 +13,8 @@ namespace skald::roles {
 
 namespace {
 
-metrics::counter challenges_cut("skald_proxy_challenges_cut_total", "Challenges for our realms that UAs or foreign servers sent.");
+metrics::counter challenges_cut("skald_proxy_challenges_cut_total",
+                                "Challenges for our realms that UAs or foreign servers sent.");
 
 constexpr sip::header challenge_headers[] = {sip::header::www_authenticate, sip::header::proxy_authenticate};
 constexpr sip::header credential_headers[] = {sip::header::authorization, sip::header::proxy_authorization};
@@ -25,8 +26,7 @@ std::vector<std::string_view> lines_of(const sip::message& m, sip::header h) {
   return out;
 }
 
-template <class Keep>
-void keep_lines(sip::message& m, sip::header h, Keep&& keep) {
+template <class Keep> void keep_lines(sip::message& m, sip::header h, Keep&& keep) {
   const std::vector<std::string_view> all = lines_of(m, h);
   std::vector<std::string_view> kept;
   for (const std::string_view v : all)
@@ -83,7 +83,9 @@ std::optional<std::string> credentials_aor(const name_index& names, const sip::m
   return std::nullopt;
 }
 
-void drop_assertions(sip::message& m) { m.remove(sip::header::p_asserted_identity); }
+void drop_assertions(sip::message& m) {
+  m.remove(sip::header::p_asserted_identity);
+}
 
 void assert_identity(sip::message& m, std::string_view aor) {
   m.remove(sip::header::p_preferred_identity);
@@ -95,7 +97,8 @@ void leave_trust(sip::message& m) {
   if (!m.has(sip::header::p_asserted_identity)) return;
   for (const std::string_view line : lines_of(m, sip::header::privacy))
     for (const std::string_view token : sip::split_top_level(line, ';'))
-      if (equal_nocase(token, "id") || equal_nocase(token, "user")) return drop_assertions(m); // RFC 3325 §7, RFC 3323 §5.3
+      if (equal_nocase(token, "id") || equal_nocase(token, "user"))
+        return drop_assertions(m); // RFC 3325 §7, RFC 3323 §5.3
 }
 
 void drop_our_credentials(const name_index& names, sip::message& m) {
@@ -108,8 +111,10 @@ bool drop_our_challenges(const name_index& names, sip::message& response) {
   for (const sip::header h : challenge_headers) {
     keep_lines(response, h, [&](std::string_view v) {
       const bool ours = is_our_realm(names, v);
-      if (ours) challenges_cut.add();
-      else ++left;
+      if (ours)
+        challenges_cut.add();
+      else
+        ++left;
       return !ours;
     });
   }

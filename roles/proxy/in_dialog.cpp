@@ -11,8 +11,10 @@ namespace skald::roles {
 
 namespace {
 
-metrics::counter toll_holes("skald_proxy_toll_hole_refused_total", "In-dialog requests for a place that is no Contact of the dialog.");
-metrics::counter tokens_refused("skald_proxy_tokens_refused_total", "In-dialog requests whose token does not open or fit.");
+metrics::counter toll_holes("skald_proxy_toll_hole_refused_total",
+                            "In-dialog requests for a place that is no Contact of the dialog.");
+metrics::counter tokens_refused("skald_proxy_tokens_refused_total",
+                                "In-dialog requests whose token does not open or fit.");
 metrics::counter without_route("skald_proxy_dialogs_asked_total", "In-dialog requests without a Route of ours.");
 
 // RFC 3261 §16.4: a strict router before us put our Record-Route URI into the Request-URI.
@@ -45,7 +47,9 @@ std::expected<way, int> outside_if_seen(const question& q, bool seen) {
   return std::unexpected(403);
 }
 
-std::string call_id_of(const sip::message& m) { return std::string(m.line(sip::header::call_id).value_or(std::string_view{})); }
+std::string call_id_of(const sip::message& m) {
+  return std::string(m.line(sip::header::call_id).value_or(std::string_view{}));
+}
 
 std::optional<dialog_record> record_in(std::span<const dht::record> records, const sip::message& m) {
   const std::string item = dialog_item(call_id_of(m), tag_of(m, sip::header::from), tag_of(m, sip::header::to));
@@ -65,14 +69,14 @@ void ask_dialogs(worker& w, const name_index& names, const sip::message& m, dial
   if (aors.empty()) return done(std::nullopt);
   lookup_records(w.env, dht::table::dialogs, dht::key_of_aor(aors[0]),
                  [&w, alive = w.alive, m, aors, done = std::move(done)](dht::fetch_result got) mutable {
-    if (!*alive) return;
-    if (auto d = record_in(got.records, m)) return done(std::move(d));
-    if (aors.size() < 2) return done(std::nullopt);
-    lookup_records(w.env, dht::table::dialogs, dht::key_of_aor(aors[1]),
-                   [alive, m, done = std::move(done)](dht::fetch_result more) mutable {
-      if (*alive) done(record_in(more.records, m));
-    });
-  });
+                   if (!*alive) return;
+                   if (auto d = record_in(got.records, m)) return done(std::move(d));
+                   if (aors.size() < 2) return done(std::nullopt);
+                   lookup_records(w.env, dht::table::dialogs, dht::key_of_aor(aors[1]),
+                                  [alive, m, done = std::move(done)](dht::fetch_result more) mutable {
+                                    if (*alive) done(record_in(more.records, m));
+                                  });
+                 });
 }
 
 bool same_source(const name_index& names, const dialog_party& p, const sip::flow& f) {
@@ -104,15 +108,19 @@ dialog_plan plan_in_dialog(const name_index& names, const endpoint& local, sip::
   dialog_plan p;
   for (our_route& r : pop_our_routes(names, local, m)) {
     p.any_ours = true;
-    if (!r.has_user) continue; // an outbound proxy setting
+    if (!r.has_user) continue;                                           // an outbound proxy setting
     const token_fit fit = r.token ? fit_of(*r.token, m) : token_fit::no; // a path token fits nothing here
     switch (fit) {
     case token_fit::no:
       tokens_refused.add();
       p.status = 481;
       return p;
-    case token_fit::sender: p.sender = std::move(r); break;
-    case token_fit::receiver: p.receiver = std::move(r); break;
+    case token_fit::sender:
+      p.sender = std::move(r);
+      break;
+    case token_fit::receiver:
+      p.receiver = std::move(r);
+      break;
     }
   }
   return p;
@@ -123,7 +131,7 @@ void route_in_dialog(worker& w, std::shared_ptr<const name_index> names, const s
   if (plan.status != 0) return done(std::unexpected(plan.status));
   if (plan.receiver) return done(way_by_token(w, *names, std::move(m), *plan.receiver, secure));
   question q{std::move(names), from, std::move(m), secure, std::move(done)};
-  if (plan.sender) { // the other side is foreign
+  if (plan.sender) {                                                            // the other side is foreign
     if (q.m.has(sip::header::route)) return q.done(way_outside(*q.names, q.m)); // Routes that followed ours
     const dialog_memory::entry* e =
         w.dialogs.find(call_id_of(q.m), tag_of(q.m, sip::header::from), tag_of(q.m, sip::header::to));
@@ -155,16 +163,16 @@ void run_in_dialog(worker& w, const context_ptr& c) {
   }
   route_in_dialog(w, c->names, c->from, c->request, std::move(plan), c->secure,
                   [&w, weak = std::weak_ptr(c)](std::expected<way, int> found) {
-    const context_ptr c = weak.lock();
-    if (!c || c->answered) return;
-    if (found) {
-      const stage from = found->kind == way::kind::link ? stage::in : stage::out;
-      return w.calls.forward(c, from, std::move(*found));
-    }
-    // A flow that is gone ends nothing and starts no failover: 500, neither 503 nor 481 (sip.md §6).
-    if (found.error() == 430) return w.calls.answer_retry(c, 500, retry_after);
-    w.calls.answer(c, found.error());
-  });
+                    const context_ptr c = weak.lock();
+                    if (!c || c->answered) return;
+                    if (found) {
+                      const stage from = found->kind == way::kind::link ? stage::in : stage::out;
+                      return w.calls.forward(c, from, std::move(*found));
+                    }
+                    // A flow that is gone ends nothing and starts no failover: 500, neither 503 nor 481 (sip.md §6).
+                    if (found.error() == 430) return w.calls.answer_retry(c, 500, retry_after);
+                    w.calls.answer(c, found.error());
+                  });
 }
 
 } // namespace skald::roles

@@ -16,7 +16,7 @@ struct dialog_plan {
   int status = 0;
   std::optional<our_route> receiver; // the last popped token of the side that the request does not come from
   std::optional<our_route> sender;
-  bool any_ours = false;             // a Route of ours was there
+  bool any_ours = false; // a Route of ours was there
 };
 // Takes our Routes off `m`, after a Request-URI that is a Record-Route of ours was replaced (RFC 3261 §16.4). Pure.
 dialog_plan plan_in_dialog(const name_index& names, const endpoint& local, sip::message& m);

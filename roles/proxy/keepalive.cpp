@@ -10,7 +10,8 @@ metrics::counter flows_gone("skald_edge_flows_gone_total", "Flows that left thre
 metrics::counter not_watched("skald_edge_keepalives_refused_total", "Flows not kept alive: over a limit.");
 } // namespace
 
-void keepalive::watch(const sip::flow& f, std::string contact, mono_time until, std::shared_ptr<const name_index> names) {
+void keepalive::watch(const sip::flow& f, std::string contact, mono_time until,
+                      std::shared_ptr<const name_index> names) {
   const auto found = watched_.find(f);
   if (found == watched_.end() && watched_.size() >= keepalive_flows_max) return not_watched.add();
   entry& e = watched_[f];
@@ -20,7 +21,8 @@ void keepalive::watch(const sip::flow& f, std::string contact, mono_time until, 
   e.names = std::move(names);
   if (e.timer != timer_id::none || e.pending != sip::client_id::none) return;
   // Spread over the interval, so that a restart's avalanche of REGISTERs is no avalanche of OPTIONS each 25 s.
-  const auto spread = static_cast<duration::rep>(env_.random.below(static_cast<std::uint64_t>(duration(keepalive_every).count()) / 5));
+  const auto spread =
+      static_cast<duration::rep>(env_.random.below(static_cast<std::uint64_t>(duration(keepalive_every).count()) / 5));
   arm(f, e, keepalive_every - duration(spread));
 }
 

@@ -3,9 +3,9 @@
 #include "base/encoding.hpp"
 #include "roles/proxy/identity.hpp"
 #include "roles/proxy/worker.hpp"
-#include "sip/token/token.hpp"
 #include "sip/message/cseq.hpp"
 #include "sip/message/name_addr.hpp"
+#include "sip/token/token.hpp"
 
 #include <algorithm>
 

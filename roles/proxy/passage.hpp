@@ -1,6 +1,6 @@
 #pragma once
-// What an edge does to the responses that pass it: cleans those of UAs and foreign servers, learns flows from a REGISTER's
-// 200 and dialogs from a 2xx, and writes the `dialogs` table (sip.md §3, §4, §9).
+// What an edge does to the responses that pass it: cleans those of UAs and foreign servers, learns flows from a
+// REGISTER's 200 and dialogs from a 2xx, and writes the `dialogs` table (sip.md §3, §4, §9).
 #include "roles/proxy/contexts.hpp"
 
 namespace skald::roles {

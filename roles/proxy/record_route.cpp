@@ -54,22 +54,22 @@ std::string add_record_route(const worker_env& env, const name_index& names, sip
   t.binding_id = binding_id;
   const auto aor = side == sip::token_side::from ? from_aor(names, m) : to_aor(names, m);
   if (aor) t.partition = partition_of(dht::key_of_aor(*aor));
-  t.dialog_hash = sip::dialog_hash(m.line(sip::header::call_id).value_or(std::string_view{}), tag_of(m, sip::header::from));
+  t.dialog_hash =
+      sip::dialog_hash(m.line(sip::header::call_id).value_or(std::string_view{}), tag_of(m, sip::header::from));
   const std::string text = sip::seal_token(t, *names.facts()->keys, env.clock.wall());
   m.prepend(sip::header::record_route, token_uri(text, host, f.transport, uri_use::record_route, secure));
   return text;
 }
 
 void add_path(const worker_env& env, const name_index& names, sip::message& m, const sip::arrival& from,
-              std::string_view aor) {
+              std::string_view aor, std::string_view named) {
   // A Path that a customer's SBC brought stays beneath ours; values that name us are cut off (sip.md §3).
   m.filter_values(sip::header::path, [&](std::string_view v) { return !read_our_route(names, from.flow.local, v); });
   sip::token t = describe(env, names, from.flow);
   t.kind = sip::token_kind::path;
   t.partition = partition_of(dht::key_of_aor(aor));
   const std::string text = sip::seal_token(t, *names.facts()->keys, env.clock.wall());
-  const auto u = sip::parse_uri(m.request_uri());
-  const std::string host = host_for(env, names, from, u ? u->host : std::string_view{});
+  const std::string host = host_for(env, names, from, named);
   m.prepend(sip::header::path, token_uri(text, host, from.flow.transport, uri_use::path, false));
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 // The URIs that we write of ourselves: Record-Route for each side that is a UA of ours, and Path (sip.md §2). Pure, but
 // for the flow port's advertised address.
-#include "roles/proxy/context.hpp"
 #include "roles/core/ports.hpp"
+#include "roles/proxy/context.hpp"
 #include "sip/token/token.hpp"
 
 #include <cstdint>
@@ -28,8 +28,8 @@ sip::token describe(const worker_env& env, const name_index& names, const sip::f
 // request the flow belongs to.
 std::string add_record_route(const worker_env& env, const name_index& names, sip::message& m, const sip::flow& f,
                              std::uint64_t binding_id, sip::token_side side, std::string_view host, bool secure);
-// RFC 3327 §5.2, with `ob` as RFC 5626 §5.1 asks of the first hop.
+// RFC 3327 §5.2, with `ob` as RFC 5626 §5.1 asks of the first hop. `named` as above.
 void add_path(const worker_env& env, const name_index& names, sip::message& m, const sip::arrival& from,
-              std::string_view aor);
+              std::string_view aor, std::string_view named);
 
 } // namespace skald::roles

@@ -12,7 +12,8 @@ namespace skald::roles {
 
 namespace {
 
-metrics::counter routes_over_limit("skald_proxy_routes_over_limit_total", "Requests with more Routes of ours than make sense.");
+metrics::counter routes_over_limit("skald_proxy_routes_over_limit_total",
+                                   "Requests with more Routes of ours than make sense.");
 
 // Two a node of each side; forged chains are not worth opening.
 constexpr std::size_t our_routes_max = 8;
@@ -25,10 +26,14 @@ std::string host_text(const sip::uri& u) {
 
 std::string_view to_string(stage s) {
   switch (s) {
-  case stage::in: return "in";
-  case stage::orig: return "orig";
-  case stage::term: return "term";
-  case stage::out: return "out";
+  case stage::in:
+    return "in";
+  case stage::orig:
+    return "orig";
+  case stage::term:
+    return "term";
+  case stage::out:
+    return "out";
   }
   return "in";
 }

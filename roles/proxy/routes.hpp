@@ -16,11 +16,11 @@ namespace skald::roles {
 // ---- on links
 struct link_route {
   roles::stage stage = stage::out;
-  std::string aor;               // whose key it goes by; empty for `out`
-  std::uint32_t hop = 1;         // nodes that this stage was sent to, the receiver included
-  std::string edge;              // the caller's edge, a node name
-  bool secure = false;           // the Request-URI was sips:
-  std::string stamp;             // the sender's view
+  std::string aor;       // whose key it goes by; empty for `out`
+  std::uint32_t hop = 1; // nodes that this stage was sent to, the receiver included
+  std::string edge;      // the caller's edge, a node name
+  bool secure = false;   // the Request-URI was sips:
+  std::string stamp;     // the sender's view
 };
 std::string make_link_route(const name_index& names, const node_id& to, const link_route& r);
 // nullopt: it names no stage of ours.
@@ -28,8 +28,8 @@ std::optional<link_route> read_link_route(const name_index& names, std::string_v
 
 // ---- token URIs
 struct our_route {
-  std::string host;                      // host and port as they stand in the URI
-  std::optional<sip::token> token;  // nullopt: no user part, or it does not open
+  std::string host;                // host and port as they stand in the URI
+  std::optional<sip::token> token; // nullopt: no user part, or it does not open
   bool has_user = false;
 };
 // nullopt: not ours. `local` is the address that the message came to.

@@ -29,7 +29,8 @@ void complete_via(context& c) {
   const auto v = top ? sip::parse_via(*top) : std::unexpected(errc::missing);
   if (v && c.original.method_id() == sip::method::register_ && v->param("keep") && v->param("keep")->empty()) {
     std::string text(*top);
-    const std::string params = sip::without_params(v->params, {"keep"}) + ";keep=" + std::to_string(keepalive_every.count());
+    const std::string params =
+        sip::without_params(v->params, {"keep"}) + ";keep=" + std::to_string(keepalive_every.count());
     text.resize(static_cast<std::size_t>(v->params.data() - top->data()));
     c.original.replace_first_value(sip::header::via, text + params);
   }
@@ -40,8 +41,7 @@ void answer_options(worker& w, const context_ptr& c) {
   sip::message r = w.calls.make_response(*c, 200);
   r.append(sip::header::allow, allow);
   r.append(sip::header::accept, "application/sdp");
-  r.append(sip::header::supported, "path, outbound, gruu");
-  r.set(sip::header::supported, "path, outbound");
+  r.append(sip::header::supported, "path, outbound");
   w.calls.answer(c, std::move(r));
 }
 
@@ -63,7 +63,8 @@ bool answered_by_sanity(worker& w, const context_ptr& c, const sip::uri& u) {
   if (!take_hop(w, c)) return true;
   if (const auto required = c->request.values(sip::header::proxy_require); !required.empty()) { // RFC 3261 §16.3 step 5
     sip::message r = w.calls.make_response(*c, 420);
-    for (const std::string_view option : required) r.append(sip::header::unsupported, option);
+    for (const std::string_view option : required)
+      r.append(sip::header::unsupported, option);
     return w.calls.answer(c, std::move(r)), true;
   }
   const auto breadth = c->request.line(sip::header::max_breadth);
@@ -79,9 +80,11 @@ int refused_outside_dialog(const context& c, bool callee_ours) {
   case sip::method::bye:
   case sip::method::prack:
   case sip::method::update:
-  case sip::method::info: return 481;
+  case sip::method::info:
+    return 481;
   case sip::method::publish:
-  case sip::method::subscribe: return callee_ours ? 489 : 0;
+  case sip::method::subscribe:
+    return callee_ours ? 489 : 0;
   case sip::method::invite:
   case sip::method::ack:
   case sip::method::cancel:
@@ -89,12 +92,14 @@ int refused_outside_dialog(const context& c, bool callee_ours) {
   case sip::method::options:
   case sip::method::message:
   case sip::method::refer:
-  case sip::method::other: return 0;
+  case sip::method::other:
+    return 0;
   }
   return 0;
 }
 
-// A preloaded Route with a token is 403; one that only names us is an outbound proxy setting, and is dropped (sip.md §2).
+// A preloaded Route with a token is 403; one that only names us is an outbound proxy setting, and is dropped (sip.md
+// §2).
 bool preload_refused(worker& w, const context_ptr& c) {
   for (const our_route& r : pop_our_routes(*c->names, c->from.flow.local, c->request)) {
     if (!r.has_user) continue;
@@ -143,7 +148,7 @@ void run_register(worker& w, const context_ptr& c, const sip::uri& u) {
   if (preload_refused(w, c)) return;
   c->learns_flow = true;
   c->caller_aor = *aor;
-  add_path(w.env, *c->names, c->request, c->from, *aor);
+  add_path(w.env, *c->names, c->request, c->from, *aor, named_host(*c));
   enter(w, c, stage::in, stage::term, *aor);
 }
 
@@ -152,7 +157,8 @@ void from_outside(worker& w, const context_ptr& c, const std::optional<std::stri
     relays_refused.add();
     return w.calls.answer(c, 403);
   }
-  if (c->facts().config->inbound == inbound_policy::peers && !peer && !has_passed_orig(*c)) return w.calls.answer(c, 403);
+  if (c->facts().config->inbound == inbound_policy::peers && !peer && !has_passed_orig(*c))
+    return w.calls.answer(c, 403);
   enter(w, c, stage::in, stage::term, *callee);
 }
 
@@ -161,8 +167,9 @@ void from_subscriber(worker& w, const context_ptr& c, const std::string& caller)
   c->edge_name = c->facts().view->me().body.name;
   if (const auto known = w.flows.whose(c->from.flow, caller, w.env.clock.now())) c->caller_binding = known->binding_id;
   if (wants_record_route(c->request.method_id()))
-    c->caller_token = add_record_route(w.env, *c->names, c->request, c->from.flow, c->caller_binding,
-                                       sip::token_side::from, host_for(w.env, *c->names, c->from, named_host(*c)), c->secure);
+    c->caller_token =
+        add_record_route(w.env, *c->names, c->request, c->from.flow, c->caller_binding, sip::token_side::from,
+                         host_for(w.env, *c->names, c->from, named_host(*c)), c->secure);
   enter(w, c, stage::in, stage::orig, caller);
 }
 
@@ -183,7 +190,8 @@ void run_in(worker& w, const context_ptr& c) {
   if (c->request.method_id() == sip::method::register_) return run_register(w, c, *u);
   if (!tag_of(c->request, sip::header::to).empty()) return run_in_dialog(w, c);
   if (preload_refused(w, c)) return;
-  const auto callee = addressed_to_us(*c, *u) || u->scheme == sip::uri_scheme::tel ? c->names->aor_of(*u) : std::nullopt;
+  const auto callee =
+      addressed_to_us(*c, *u) || u->scheme == sip::uri_scheme::tel ? c->names->aor_of(*u) : std::nullopt;
   if (const int status = refused_outside_dialog(*c, callee.has_value())) return w.calls.answer(c, status);
   if (const auto caller = claimed_caller(w, *c)) return from_subscriber(w, c, *caller);
   from_outside(w, c, callee, peer);

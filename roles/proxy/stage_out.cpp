@@ -18,7 +18,8 @@ void clean(const name_index& names, sip::message& m) {
 
 } // namespace
 
-std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::message m, const our_route& r, bool secure) {
+std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::message m, const our_route& r,
+                                     bool secure) {
   const sip::token& t = *r.token;
   const cluster_facts& facts = *names.facts();
   if (t.node != facts.view->self.head()) {
@@ -46,6 +47,19 @@ std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::me
     add_record_route(w.env, names, m, out.flow, t.binding_id, sip::token_side::to, r.host, secure);
   out.request = std::move(m);
   return out;
+}
+
+std::expected<way, int> way_to_binding(worker& w, const context& c, const binding& b) {
+  if (b.path.empty()) return std::unexpected(480);
+  const auto ours = read_our_route(*c.names, c.from.flow.local, b.path.front());
+  if (!ours || !ours->token) return std::unexpected(480);
+  sip::message m = c.request;
+  m.set_request_uri(b.contact);
+  for (std::size_t i = b.path.size(); i-- > 1;)
+    m.prepend(sip::header::route, b.path[i]);
+  our_route edge = *ours;
+  edge.token->binding_id = b.id;
+  return way_by_token(w, *c.names, std::move(m), edge, c.secure);
 }
 
 way way_outside(const name_index& names, sip::message m) {

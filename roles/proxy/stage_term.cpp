@@ -26,26 +26,13 @@ bool caller_is_ours(const context& c) {
   return asserted && our_aor_in(*c.names, *asserted);
 }
 
-// One binding's way: its contact as Request-URI, its Path as Routes (RFC 3327 §5.3), our edge's token on top.
-std::expected<way, int> way_to(worker& w, const context& c, const binding& b) {
-  sip::message m = c.request;
-  m.set_request_uri(b.contact);
-  for (std::size_t i = b.path.size(); i-- > 1;) m.prepend(sip::header::route, b.path[i]);
-  if (b.path.empty()) return std::unexpected(480);
-  const auto ours = read_our_route(*c.names, c.from.flow.local, b.path.front());
-  if (!ours || !ours->token) return std::unexpected(480);
-  our_route edge = *ours;
-  edge.token->binding_id = b.id;
-  return way_by_token(w, *c.names, std::move(m), edge, c.secure);
-}
-
 std::vector<branch> branches_to(worker& w, const context& c, std::vector<binding> bindings) {
   std::vector<branch> out;
   for (const reach& r : group_by_instance(std::move(bindings))) {
     branch b;
     b.from = stage::term;
     for (const binding& flow : r.flows)
-      if (auto one = way_to(w, c, flow)) b.ways.push_back(std::move(*one));
+      if (auto one = way_to_binding(w, c, flow)) b.ways.push_back(std::move(*one));
     if (b.ways.empty()) continue;
     if (b.ways.front().kind == way::kind::flow) b.from = stage::out;
     out.push_back(std::move(b));
@@ -65,7 +52,8 @@ bool share_breadth(const context& c, std::vector<branch>& branches) {
   }
   const std::string share = std::to_string(std::max<std::size_t>(1, allowed / branches.size()));
   for (branch& b : branches)
-    for (way& one : b.ways) one.request.set(sip::header::max_breadth, share);
+    for (way& one : b.ways)
+      one.request.set(sip::header::max_breadth, share);
   return true;
 }
 

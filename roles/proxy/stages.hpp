@@ -1,6 +1,7 @@
 #pragma once
 // The four stages (sip.md §1) and what leads from one to the next. Each works on one context and ends by an answer, by
 // branches, or by waiting for something that comes back to it. All on the worker's thread.
+#include "roles/core/binding.hpp"
 #include "roles/proxy/routes.hpp"
 #include "roles/proxy/worker.hpp"
 
@@ -24,13 +25,12 @@ void run_orig(worker& w, const context_ptr& c, const std::string& aor);
 void run_term(worker& w, const context_ptr& c, const std::string& aor);
 
 // ---- out
-struct out_options {
-  bool secure = false;                    // the Request-URI was sips:
-  std::string caller_edge{};              // for what has to leave from there
-};
 // Over the flow that a token describes: here, or at the edge that holds it. `r` was popped from `m`. An error is the
 // status to answer.
-std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::message m, const our_route& r, bool secure);
+std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::message m, const our_route& r,
+                                     bool secure);
+// To one binding: its contact as Request-URI, its Path as Routes (RFC 3327 §5.3).
+std::expected<way, int> way_to_binding(worker& w, const context& c, const binding& b);
 // To a foreign server by the next Route or the Request-URI (RFC 3261 §16.6 steps 6 and 7).
 way way_outside(const name_index& names, sip::message m);
 // From orig, or in: a foreign callee leaves from the caller's edge.

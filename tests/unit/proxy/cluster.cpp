@@ -24,7 +24,8 @@ void shared_store::keep(dht::table t, const ring_key& k, const std::vector<dht::
   }
 }
 
-void shared_store::write(dht::table t, const ring_key& k, dht::rule r, std::move_only_function<void(dht::write_result)> done) {
+void shared_store::write(dht::table t, const ring_key& k, dht::rule r,
+                         std::move_only_function<void(dht::write_result)> done) {
   auto changes = r(read(t, k));
   if (!changes) return done({std::unexpected(dht::write_error::refused), changes.error()});
   keep(t, k, *changes);
@@ -45,7 +46,8 @@ std::size_t shared_store::count(dht::table t) const {
   std::size_t n = 0;
   for (const auto& [where, items] : tables)
     if (where.first == t)
-      for (const auto& [item, r] : items) n += r.live(clock_.wall()) ? 1 : 0;
+      for (const auto& [item, r] : items)
+        n += r.live(clock_.wall()) ? 1 : 0;
   return n;
 }
 
@@ -72,14 +74,17 @@ struct test_node::table_resolver final : server_resolver {
 
 test_node::test_node(cluster& c, std::string n, const node_id& i, ip_address address, std::uint64_t seed)
     : home(c), name(std::move(n)), id(i), ip(address), random(seed), dns(std::make_unique<no_dns>()),
-      resolver(std::make_unique<table_resolver>(c)), env{0, c.clock, timers, random, *this, *this, *this, nullptr, *dns},
-      auth(env, c.replays), registrar(env, auth), core(env, registrar, auth, *resolver), layer(c.clock, timers, *this, core) {
+      resolver(std::make_unique<table_resolver>(c)),
+      env{0, c.clock, timers, random, *this, *this, *this, nullptr, *dns}, auth(env, c.replays), registrar(env, auth),
+      core(env, registrar, auth, *resolver), layer(c.clock, timers, *this, core) {
   env.transactions = &layer;
 }
 
 test_node::~test_node() = default;
 
-dht::store_api& test_node::store() { return home.store; }
+dht::store_api& test_node::store() {
+  return home.store;
+}
 
 void test_node::open(const sip::target& to, std::move_only_function<void(std::optional<sip::flow>)> done) {
   if (dead_flows.contains(to.remote)) return done(std::nullopt);
@@ -96,7 +101,9 @@ void test_node::open_link(const node_id& to, std::move_only_function<void(std::o
   done(std::nullopt);
 }
 
-void test_node::run_on(std::uint16_t, std::move_only_function<void()> what) { home.post(std::move(what)); }
+void test_node::run_on(std::uint16_t, std::move_only_function<void()> what) {
+  home.post(std::move(what));
+}
 
 bool test_node::send(const sip::flow& where, std::string_view bytes) {
   if (dead_flows.contains(where.remote)) return false;
@@ -142,7 +149,8 @@ cluster::cluster(std::size_t count, std::function<void(settings&)> configure) {
   if (configure) configure(*config);
   const auto keys = std::make_shared<key_ring>(std::vector{cluster_key{7, 0, std::string(32, 'k')}});
   std::vector<dht::member> members;
-  for (const auto& n : nodes_) members.push_back(member_of(*n));
+  for (const auto& n : nodes_)
+    members.push_back(member_of(*n));
   for (const auto& n : nodes_) {
     auto view = std::make_shared<dht::view>();
     view->self = n->id;
@@ -157,7 +165,9 @@ cluster::cluster(std::size_t count, std::function<void(settings&)> configure) {
   }
 }
 
-cluster::~cluster() { queue_.clear(); }
+cluster::~cluster() {
+  queue_.clear();
+}
 
 test_node& cluster::owner_of(std::string_view aor) {
   const node_id* owner = nodes_[0]->facts_->registrars->owner(dht::key_of_aor(aor));
@@ -197,14 +207,16 @@ void cluster::set_facts(std::function<void(cluster_facts&)> change) {
 }
 
 void cluster::deliver(test_node& from, const sip::flow& where, std::string bytes) {
-  trace += fmt::format("---- {} -> {} {}\n{}\n", from.name, sip::param_name(where.transport), where.remote.text(), bytes);
+  trace +=
+      fmt::format("---- {} -> {} {}\n{}\n", from.name, sip::param_name(where.transport), where.remote.text(), bytes);
   if (lost.contains(where.remote)) return;
   post([this, &from, where, bytes = std::move(bytes)]() mutable {
     for (const auto& n : nodes_) {
       const bool link = where.transport == sip::transport::link;
       if (where.remote != (link ? n->link_address() : n->sip_address())) continue;
       if (link) ++link_messages;
-      const sip::flow back{.transport = where.transport, .serial = where.serial, .local = where.remote, .remote = where.local};
+      const sip::flow back{
+          .transport = where.transport, .serial = where.serial, .local = where.remote, .remote = where.local};
       return n->receive(std::move(bytes), {.flow = back, .at = clock.now(), .peer = link ? from.id : node_id{}});
     }
     for (const auto& p : phones_)
@@ -215,7 +227,9 @@ void cluster::deliver(test_node& from, const sip::flow& where, std::string bytes
 void cluster::deliver(phone& from, test_node& to, std::string bytes) {
   trace += fmt::format("---- {} -> {}\n{}\n", from.address.text(), to.name, bytes);
   const sip::flow f{.transport = sip::transport::udp, .local = to.sip_address(), .remote = from.address};
-  post([this, &to, f, bytes = std::move(bytes)]() mutable { to.receive(std::move(bytes), {.flow = f, .at = clock.now()}); });
+  post([this, &to, f, bytes = std::move(bytes)]() mutable {
+    to.receive(std::move(bytes), {.flow = f, .at = clock.now()});
+  });
 }
 
 void cluster::settle() {
@@ -227,7 +241,8 @@ void cluster::settle() {
       continue;
     }
     std::size_t ran = 0;
-    for (const auto& n : nodes_) ran += n->timers.run_due(clock.now());
+    for (const auto& n : nodes_)
+      ran += n->timers.run_due(clock.now());
     if (ran == 0 && queue_.empty()) return;
   }
   FAIL("the cluster does not come to rest");
@@ -247,6 +262,8 @@ void cluster::advance(duration d) {
   clock.advance(end - clock.now());
 }
 
-std::string header_of(const sip::message& m, sip::header h) { return std::string(m.line(h).value_or(std::string_view{})); }
+std::string header_of(const sip::message& m, sip::header h) {
+  return std::string(m.line(h).value_or(std::string_view{}));
+}
 
 } // namespace skald::roles::testing

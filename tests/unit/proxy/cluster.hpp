@@ -35,7 +35,8 @@ public:
 
   std::vector<dht::record> read(dht::table t, const ring_key& k) const override;
   bool answers_for(const ring_key&) const override { return firm; }
-  void write(dht::table t, const ring_key& k, dht::rule r, std::move_only_function<void(dht::write_result)> done) override;
+  void write(dht::table t, const ring_key& k, dht::rule r,
+             std::move_only_function<void(dht::write_result)> done) override;
   void fetch(dht::table t, const ring_key& k, std::move_only_function<void(dht::fetch_result)> done) override;
   void put(dht::table t, const ring_key& k, std::vector<dht::change> changes,
            std::move_only_function<void(dht::write_result)> done) override;
@@ -93,14 +94,14 @@ public:
   phone(cluster& c, std::string user, std::string_view address, std::string domain = "example.com");
 
   struct call_options {
-    std::string from{};       // empty: <sip:user@domain>
-    std::string to{};         // empty: <uri>
-    std::string more{};       // header lines
+    std::string from{}; // empty: <sip:user@domain>
+    std::string to{};   // empty: <uri>
+    std::string more{}; // header lines
     std::string body{};
-    std::string call_id{};    // empty: a new one
-    int max_forwards = 70;    // below 0: none
-    bool challenge = true;    // answers a 407 by itself, once
-    std::string contact{};    // empty: the phone's own
+    std::string call_id{}; // empty: a new one
+    int max_forwards = 70; // below 0: none
+    bool challenge = true; // answers a 407 by itself, once
+    std::string contact{}; // empty: the phone's own
   };
   // Sends to that node, answers a challenge, returns the Call-ID. Answers are in inbox().
   std::string request(test_node& n, std::string_view method, std::string_view uri, const call_options& o);
@@ -108,8 +109,10 @@ public:
   void register_at(test_node& n, int expires = 600);
   void respond(const sip::message& request, int status, std::string_view more = {}, std::string_view contact = {});
   // In a dialog, as a UAC that got `response` to its request / a UAS that got `request`.
-  void in_dialog_as_caller(test_node& n, const sip::message& response, std::string_view method, std::string_view more = {});
-  void in_dialog_as_callee(test_node& n, const sip::message& request, std::string_view method, std::string_view more = {});
+  void in_dialog_as_caller(test_node& n, const sip::message& response, std::string_view method,
+                           std::string_view more = {});
+  void in_dialog_as_callee(test_node& n, const sip::message& request, std::string_view method,
+                           std::string_view more = {});
   void ack(test_node& n, const sip::message& response);
   void cancel(test_node& n, std::string_view more = {});
   void send_text(test_node& n, std::string text);
@@ -118,7 +121,7 @@ public:
   std::deque<sip::message> inbox;
   std::optional<sip::message> take_request(std::string_view method);
   std::optional<sip::message> take_response(int status);
-  std::vector<int> statuses() const;        // of responses in the inbox
+  std::vector<int> statuses() const; // of responses in the inbox
   std::size_t count(std::string_view method) const;
   void clear() { inbox.clear(); }
   std::string contact() const;
@@ -128,8 +131,8 @@ public:
   std::string user, domain, password = "secret", tag;
   std::string proxy_authorization(const sip::message& challenge, std::string_view method, std::string_view uri);
   endpoint address;
-  std::string register_more;                // header lines of REGISTER
-  int silent = 0;                           // 1: answers no keep-alive OPTIONS
+  std::string register_more; // header lines of REGISTER
+  int silent = 0;            // 1: answers no keep-alive OPTIONS
 
 private:
   friend class cluster;

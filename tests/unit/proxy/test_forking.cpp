@@ -104,7 +104,8 @@ TEST_CASE("fork: challenges of others are merged, ours are cut out (RFC 3261 §1
   t.invite();
   t.answer(t.desk, *t.at_desk, 407, "Proxy-Authenticate: Digest realm=\"one.net\", nonce=\"a\"\r\n");
   t.answer(t.cell, *t.at_cell, 407,
-           "Proxy-Authenticate: Digest realm=\"two.net\", nonce=\"b\"\r\nProxy-Authenticate: Digest realm=\"example.com\", nonce=\"c\"\r\n");
+           "Proxy-Authenticate: Digest realm=\"two.net\", nonce=\"b\"\r\nProxy-Authenticate: Digest "
+           "realm=\"example.com\", nonce=\"c\"\r\n");
   const auto merged = t.alice.take_response(407);
   REQUIRE(merged);
   const std::string text = merged->serialize();

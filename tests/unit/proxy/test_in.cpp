@@ -172,7 +172,9 @@ TEST_CASE("out: the next target of a foreign server after a 503 and after silenc
     first.respond(*a, 503);
     t.c.settle();
   }
-  SUBCASE("silence") { t.c.advance(seconds(33)); }
+  SUBCASE("silence") {
+    t.c.advance(seconds(33));
+  }
   const auto b = second.take_request("INVITE");
   REQUIRE_MESSAGE(b, t.c.trace);
   CHECK(header_of(*a, sip::header::via) != header_of(*b, sip::header::via)); // a new branch
@@ -186,7 +188,8 @@ TEST_CASE("edge: OPTIONS every 25 s over UDP; three unanswered and the flow is g
   t.c.advance(seconds(120));
   const auto pings = [&] {
     std::size_t n = 0;
-    for (std::size_t at = 0; (at = t.c.trace.find("OPTIONS sip:bob@", at)) != std::string::npos; ++at) ++n;
+    for (std::size_t at = 0; (at = t.c.trace.find("OPTIONS sip:bob@", at)) != std::string::npos; ++at)
+      ++n;
     return n;
   };
   CHECK(pings() >= 4);

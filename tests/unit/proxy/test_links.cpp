@@ -56,7 +56,8 @@ void call_and_hang_up(across& t) {
   CHECK(t.bob.take_response(200));
   CHECK(t.c.store.count(dht::table::dialogs) == 0);
   t.c.advance(seconds(400));
-  for (std::size_t i = 0; i < 3; ++i) CHECK(t.c.node(i).core.size() == 0);
+  for (std::size_t i = 0; i < 3; ++i)
+    CHECK(t.c.node(i).core.size() == 0);
 }
 
 } // namespace

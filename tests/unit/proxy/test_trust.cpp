@@ -69,9 +69,9 @@ TEST_CASE("trust: never an open relay") {
 
 TEST_CASE("trust: inbound peers alone, if the domain says so") {
   testing::cluster c{1, [](settings& s) {
-    s.inbound = inbound_policy::peers;
-    s.peers = {"203.0.113.10"};
-  }};
+                       s.inbound = inbound_policy::peers;
+                       s.peers = {"203.0.113.10"};
+                     }};
   phone& bob = c.add_phone("bob", "192.0.2.2:5062");
   phone& carol = c.add_stranger("carol", "203.0.113.9:5060");
   phone& peer = c.add_stranger("dan", "203.0.113.10:5060");
@@ -153,7 +153,8 @@ TEST_CASE("trust: in a dialog credentials for our realms do not leave either") {
   t.bob.respond(*invite, 200);
   t.c.settle();
   const auto ok = t.alice.take_response(200);
-  t.alice.in_dialog_as_caller(t.n, *ok, "INFO", "Proxy-Authorization: Digest username=\"alice\", realm=\"example.com\", nonce=\"n\"\r\n");
+  t.alice.in_dialog_as_caller(t.n, *ok, "INFO",
+                              "Proxy-Authorization: Digest username=\"alice\", realm=\"example.com\", nonce=\"n\"\r\n");
   const auto info = t.bob.take_request("INFO");
   REQUIRE(info);
   CHECK_FALSE(info->has(sip::header::proxy_authorization));
