@@ -80,6 +80,7 @@ class Cluster:
     def __init__(self, domain="skald.test", dir=None):
         self.domain = domain
         self.dir = dir or tempfile.mkdtemp(prefix="skald-cluster-")
+        os.makedirs(self.dir, exist_ok=True)
         os.chmod(self.dir, 0o700)
         self.nodes = []
         self.run_cli("cluster", "init", domain, "--dir", self.dir)
@@ -132,13 +133,13 @@ class Cluster:
         self.close()
 
 
-def three_on_loopback(domain="skald.test", base=11, workers=1, args=(), names=("a", "b", "c")):
-    """Three nodes on 127.0.0.base and up, joined and active. The first is the founder."""
+def three_on_loopback(domain="skald.test", base=11, workers=1, args=(), names=("a", "b", "c"), network="127.0.0"):
+    """Three nodes on NETWORK.base and up, joined and active. The first is the founder."""
     c = Cluster(domain)
     try:
-        seed = f"127.0.0.{base}:4260"
+        seed = f"{network}.{base}:4260"
         for i, name in enumerate(names):
-            c.node(name, f"127.0.0.{base + i}", seeds=[] if i == 0 else [seed],
+            c.node(name, f"{network}.{base + i}", seeds=[] if i == 0 else [seed],
                    args=["--workers", str(workers), "--dns-port", "5353"] + list(args))
         for n in c.nodes:
             n.start()

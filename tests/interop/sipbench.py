@@ -1,0 +1,93 @@
+"""What the SIP scenarios share: three nodes with four workers each, subscribers enough, and phones by one short call.
+
+    with Bench("127.0.21") as bench:
+        alice, bob = bench.phone("a"), bench.phone("b", "tcp")     # two fresh subscribers
+        alice.register(), bob.register()
+"""
+import os
+import socket
+import time
+
+from cluster import three_on_loopback
+from phone import Phone, Wire, tls_context
+from sipmsg import parse
+
+DOMAIN = "skald.test"
+
+
+class Bench:
+    def __init__(self, network, workers=4, users=60, settings=(), **kw):
+        self.network = network
+        self.cluster = three_on_loopback(DOMAIN, network=network, workers=workers, **kw)
+        self.nodes = {n.name: n for n in self.cluster.nodes}
+        self.phones = []
+        try:
+            for key, value in settings:
+                self.nodes["a"].cli("set", key, value)
+            self.free = [f"u{i}" for i in range(users)]
+            rows = "aor,password\n" + "".join(f"{u}@{DOMAIN},secret\n" for u in self.free)
+            self.nodes["a"].cli("user", "import", "-", stdin=rows)
+        except Exception:
+            self.cluster.__exit__(Exception)
+            raise
+        self.tls = tls_context(os.path.join(self.cluster.dir, "ca.pem"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for p in self.phones:
+            p.wire.close()
+        self.cluster.__exit__(*error)
+
+    def user(self):
+        return self.free.pop(0)
+
+    def edge(self, name, transport="udp"):
+        return (self.nodes[name].address, 5061 if transport == "tls" else 5060)
+
+    def phone(self, edge, transport="udp", user=None, domain=DOMAIN, register=False, **kw):
+        """A phone of a fresh subscriber (or `user`), at node `edge`."""
+        kw.setdefault("local_ip", f"{self.network}.{100 + len(self.phones) % 100}")
+        p = Phone(user or self.user(), domain, self.edge(edge, transport), transport,
+                  tls=self.tls if transport == "tls" else None, server_name=kw.pop("server_name", DOMAIN), **kw)
+        self.phones.append(p)
+        if register:
+            answer = p.register()
+            assert answer.status == 200, answer.start
+        return p
+
+    def pair(self, one="a", other="b", transport="udp", other_transport=None):
+        return (self.phone(one, transport, register=True), self.phone(other, other_transport or transport, register=True))
+
+    def metric(self, name):
+        return sum(n.metric(name) for n in self.nodes.values())
+
+    def bindings(self, user):
+        return [r for r in self.nodes["c"].cli("registrations", f"{user}@{DOMAIN}")]
+
+
+def other_socket(phone, edge):
+    """A second UDP wire of the same address as the phone's, another port."""
+    return Wire("udp", (phone.ip, 0), edge)
+
+
+def settle(seconds=0.15):
+    """What is not waited for by the protocol (a record written behind the answer)."""
+    time.sleep(seconds)
+
+
+def status(answer, *wanted):
+    assert answer.status in wanted, f"{answer.start}, wanted {' or '.join(map(str, wanted))}"
+    return answer
+
+
+def receive(wire, seconds=3):
+    data = wire.receive(seconds)
+    return parse(data) if data else None
+
+
+def free_port(ip, kind=socket.SOCK_DGRAM):
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind((ip, 0))
+        return s.getsockname()[1]
