@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <set>
 
 namespace skald::dnsupdate {
 namespace {
@@ -95,13 +94,13 @@ void name_server::set_zone(std::string domain, std::vector<record> records, bool
   domain_ = to_lower(domain);
   serving_ = serving;
   names_.clear();
-  for (record& r : records) names_[r.name][r.type].push_back(std::move(r));
-}
-
-bool name_server::exists(const std::string& name) const {
-  if (names_.contains(name)) return true;
-  // RFC 8020, RFC 4592 §2.2.2: a name with something below it exists too, without records.
-  return std::ranges::any_of(names_, [&](const auto& n) { return is_under(n.first, name); });
+  between_.clear();
+  for (record& r : records) {
+    // RFC 8020, RFC 4592 §2.2.2: a name with something below it exists too, without records.
+    for (std::string_view above = r.name; is_under(above, domain_) && between_.insert(std::string(above)).second;)
+      above.remove_prefix(std::min(above.size(), above.find('.') + 1));
+    names_[r.name][r.type].push_back(std::move(r));
+  }
 }
 
 void name_server::put_set(reply& r, const std::string& name, rr_type type, int section) {
@@ -152,7 +151,7 @@ void name_server::look_up(reply& r) {
   for (const rr_type t : types) put_set(r, name, t, KNOT_ANSWER);
   knot_pkt_begin(r.packet.get(), KNOT_AUTHORITY);
   if (types.empty()) {
-    if (!exists(name)) r.code(KNOT_RCODE_NXDOMAIN);
+    if (!between_.contains(name)) r.code(KNOT_RCODE_NXDOMAIN);
     return put_set(r, domain_, rr_type::soa, KNOT_AUTHORITY); // RFC 2308 §3
   }
   knot_pkt_begin(r.packet.get(), KNOT_ADDITIONAL);

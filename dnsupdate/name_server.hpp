@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -51,12 +52,12 @@ private:
   void look_up(reply& r);
   void put_set(reply& r, const std::string& name, rr_type type, int section);
   void put_additional(reply& r, const std::string& name, rr_type type);
-  bool exists(const std::string& name) const;
 
   rng& random_;
   std::string domain_;
   bool serving_ = false;
   std::map<std::string, std::map<rr_type, std::vector<record>>> names_;
+  std::set<std::string> between_; // all names that exist, those in between too
   answer_limit limit_;
   std::uint64_t slips_ = 0;
 };

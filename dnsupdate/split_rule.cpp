@@ -23,6 +23,4 @@ void split_rule::observe(const dht::view& v, mono_time now) {
   if (side_ == split_side::more && now - since_ >= agreed_after) agreed_ = candidate_;
 }
 
-bool split_rule::from_before(std::string_view stamp) const { return std::ranges::find(stamps_, stamp) != stamps_.end(); }
-
 } // namespace skald::dnsupdate

@@ -9,7 +9,7 @@
 #include <deque>
 #include <set>
 #include <string>
-#include <string_view>
+#include <vector>
 
 namespace skald::dnsupdate {
 
@@ -22,8 +22,8 @@ class split_rule {
 public:
   void observe(const dht::view& v, mono_time now); // on each view, and now and then
   split_side side() const { return side_; }
-  // Whether that stamp was this node's own while all that it agreed on were there.
-  bool from_before(std::string_view stamp) const;
+  // Stamps of views in which all that were agreed on were there: a guard with one of them is from before a split.
+  std::vector<std::string> stamps() const { return {stamps_.begin(), stamps_.end()}; }
 
 private:
   std::set<node_id> agreed_, candidate_;
