@@ -74,6 +74,8 @@ struct dev_node {
 };
 
 outcome<pid_t> spawn(const std::vector<std::string>& argv, const std::string& log_path) {
+  std::error_code unreadable;
+  const std::string program = fs::read_symlink("/proc/self/exe", unreadable).string();
   const pid_t pid = ::fork();
   if (pid < 0) return std::unexpected(failure{fmt::format("cannot start a process: {}", std::strerror(errno))});
   if (pid > 0) return pid;
@@ -85,7 +87,7 @@ outcome<pid_t> spawn(const std::vector<std::string>& argv, const std::string& lo
   std::vector<char*> args;
   for (const std::string& a : argv) args.push_back(const_cast<char*>(a.c_str()));
   args.push_back(nullptr);
-  ::execv("/proc/self/exe", args.data());
+  ::execv(program.c_str(), args.data());
   ::_exit(127);
 }
 

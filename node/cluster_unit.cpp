@@ -85,6 +85,10 @@ outcome<void> cluster_unit::start_store() {
   ports.cluster_offset = [this] { return membership_->time().time(clock_.now()) - clock_.wall(); };
   dht::store_hooks hooks;
   hooks.settled = [this] { try_activate(); };
+  hooks.view_differs = [this](const node_id& peer, const dht::view_stamp&) {
+    membership_->contact(peer, clock_.now());
+    arm_membership();
+  };
   hooks.disk_failed = [](const failure& f) { log::error("store", f.what); };
   store_ = std::make_unique<dht::store>(config_.bundle->id, std::move(ports), dht::store_config{}, std::move(hooks));
   return store_->load();
