@@ -53,7 +53,12 @@ json dialog_row(const roles::dialog_record& d, const std::string& edges) {
 }
 
 void sort_by(json& rows, const std::string& key) {
-  std::sort(rows.begin(), rows.end(), [&](const json& a, const json& b) { return a.value(key, std::string{}) < b.value(key, std::string{}); });
+  static const std::string none;
+  const auto text = [&](const json& row) -> const std::string& {
+    const auto found = row.find(key);
+    return found != row.end() && found->is_string() ? found->get_ref<const std::string&>() : none;
+  };
+  std::sort(rows.begin(), rows.end(), [&](const json& a, const json& b) { return text(a) < text(b); });
 }
 
 json parse_body(const control_request& r) { return json::parse(r.body, nullptr, false); }
@@ -101,7 +106,9 @@ control_reply control_routes::handle(const control_request& r) {
   if (!services_.events->post([this, r, promise] { dispatch(r, [promise](control_reply reply) { promise->set_value(std::move(reply)); }); }))
     return reply_failure({"the node is overloaded", "try again"}, 503);
   if (answer.wait_for(control_wait) != std::future_status::ready) return reply_failure({"no answer in time", "see: skald status"}, 504);
-  return answer.get();
+  control_reply reply = answer.get();
+  if (reply.finish) reply.body = reply.finish();
+  return reply;
 }
 
 void control_routes::dispatch(const control_request& r, respond done) {
@@ -177,10 +184,14 @@ void control_routes::calls(const control_request&, respond done) { ask_all("call
 
 void control_routes::ask_all(const std::string& what, const std::string& sort_key, respond done) {
   services_.query->ask(*services_.facts()->view, what, "", [sort_key, done = std::move(done)](cluster_query::total t) mutable {
-    json rows = std::move(t.rows);
-    if (rows.is_null()) rows = json::array();
-    sort_by(rows, sort_key);
-    if (t.silent.empty()) return done(reply_json(rows));
+    // Sorting and writing a hundred thousand rows takes a while: that is the HTTP thread's, not the cluster's.
+    auto rows = std::make_shared<json>(std::move(t.rows));
+    if (t.silent.empty())
+      return done({.finish = [rows, sort_key] {
+        if (rows->is_null()) *rows = json::array();
+        sort_by(*rows, sort_key);
+        return reply_json(*rows).body;
+      }});
     done(reply_failure({fmt::format("these nodes did not answer: {}", fmt::join(t.silent, ", ")), "try again; see: skald members"}, 503));
   });
 }
@@ -188,7 +199,7 @@ void control_routes::ask_all(const std::string& what, const std::string& sort_ke
 json control_routes::answer_page(const std::string& what, const std::string& arg, const std::string& cursor) const {
   static_cast<void>(arg);
   json rows = json::array();
-  std::string next = cursor;
+  std::string next = from_hex(cursor).value_or(std::string{}); // the store's cursor is bytes, JSON wants text
   const auto take = [&](dht::table t, auto&& row_of) {
     for (const dht::record& rec : services_.store->page(t, next, query_page_rows))
       if (json row = row_of(rec); !row.is_null()) rows.push_back(std::move(row));
@@ -218,7 +229,7 @@ json control_routes::answer_page(const std::string& what, const std::string& arg
   } else {
     next.clear();
   }
-  return {{"rows", rows}, {"next", next}};
+  return {{"rows", rows}, {"next", to_hex(next)}};
 }
 
 void control_routes::roles(const control_request&, respond done) {

@@ -23,6 +23,7 @@ struct control_reply {
   int status = 200;
   std::string body;
   std::string content_type = "application/json";
+  std::function<std::string()> finish{}; // makes the body on the HTTP thread, where that is much work
 };
 using control_handler = std::function<control_reply(const control_request&)>;
 
