@@ -95,9 +95,11 @@ void cluster_unit::try_activate() {
   } else if (!may_begin_alone() || !bodies_known(*view_)) {
     return;
   }
-  log::info("membership", fmt::format("active, after {} ms", std::chrono::duration_cast<milliseconds>(events_.now() - started_).count()));
   membership_->set_state(dht::member_state::active, clock_.now());
   arm_membership();
+  // Damped, for it was removed too often (ring-and-membership B5): membership turns it active when its pause is over.
+  if (membership_->state() != dht::member_state::active) return;
+  log::info("membership", fmt::format("active, after {} ms", std::chrono::duration_cast<milliseconds>(events_.now() - started_).count()));
   shared_->poll();
 }
 
