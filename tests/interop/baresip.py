@@ -57,17 +57,18 @@ class Baresip:
         self.dir = os.path.join(host.dir, "baresip-" + user)
         os.makedirs(self.dir, exist_ok=True)
         make_tone(os.path.join(self.dir, "tone.wav"), hertz)
-        modules = ["stdio", "g711", "aufile", "sndfile", "uuid", "account", "contact", "menu", "ctrl_tcp"]
-        lines = [f"module_path {MODULES}", f"sip_listen {host.ip}:5060", f"dns_server {dns}", "sip_cafile /dev/null",
+        modules = ["g711", "aufile", "sndfile", "uuid", "account", "contact", "menu", "ctrl_tcp"]
+        lines = [f"module_path {MODULES}", f"sip_listen {host.ip}:5060", f"dns_server {dns}",
                  f"audio_source aufile,{self.dir}/tone.wav", f"audio_player aufile,{self.dir}/played.wav",
                  f"audio_alert aufile,{self.dir}/alert.wav", f"snd_path {self.dir}", f"ctrl_tcp_listen {host.ip}:{ctrl_port}",
                  "call_local_timeout 120", "rtp_ports 10000-20000"]
-        lines += [f"module {m}.so" for m in modules[:5]] + [f"module_app {m}.so" for m in modules[5:]]
+        lines += [f"module {m}.so" for m in modules[:4]] + [f"module_app {m}.so" for m in modules[4:]]
         with open(f"{self.dir}/config", "w") as f:
             f.write("\n".join(lines) + "\n")
+        through = f';outbound="{outbound}"' if outbound else ""
         with open(f"{self.dir}/accounts", "w") as f:
             f.write(f"<sip:{user}@{domain};transport={transport}>;auth_pass={password};regint={regint};answermode={answer}"
-                    f"{';outbound=' + outbound if outbound else ''};audio_codecs=pcmu\n")
+                    f"{through};audio_codecs=pcmu\n")
         open(f"{self.dir}/contacts", "w").close()
         self.events, self.ctrl_port = [], ctrl_port
         self.process = host.start(["baresip", "-f", self.dir], log=f"baresip-{user}.log", cwd=self.dir)

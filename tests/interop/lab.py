@@ -97,8 +97,8 @@ class Lab:
     def __enter__(self):
         try:
             self._space("hub")
-            self._ip(["-n", self.prefix + "hub", "link", "add", "br", "type", "bridge"])
-            self._ip(["-n", self.prefix + "hub", "link", "set", "br", "up"])
+            self._ip(["-n", self.prefix + "hub", "link", "add", "name", "lan0", "type", "bridge"])
+            self._ip(["-n", self.prefix + "hub", "link", "set", "lan0", "up"])
         except Exception:
             self.close()
             raise
@@ -121,7 +121,7 @@ class Lab:
         self._space(name)
         inside, hub = f"v{name}", self.prefix + "hub"
         self._ip(["link", "add", inside, "netns", h.ns, "type", "veth", "peer", "name", f"p{name}", "netns", hub])
-        self._ip(["-n", hub, "link", "set", f"p{name}", "master", "br", "up"])
+        self._ip(["-n", hub, "link", "set", f"p{name}", "master", "lan0", "up"])
         self._ip(["-n", h.ns, "addr", "add", f"{h.ip}/24", "dev", inside])
         self._ip(["-n", h.ns, "link", "set", inside, "up"])
         self._ip(["-n", h.ns, "route", "add", "default", "via", f"{self.network}.254", "dev", inside])
