@@ -28,7 +28,7 @@ class Wire:
         self.transport = transport
         self.buffer = b""
         if transport == "udp":
-            self.sock = socket.socket(socket.AF_INET6 if ":" in remote[0] else socket.AF_INET, socket.SOCK_DGRAM)
+            self.sock = socket.socket(socket.AF_INET6 if ":" in local[0] else socket.AF_INET, socket.SOCK_DGRAM)
             self.sock.bind(local)
             self.remote = remote
         else:
