@@ -126,6 +126,11 @@ class Baresip:
             print(f"{self.user}: events {[e.get('type') for e in self.events]}\n{self.process.text()[-1500:]}")
             raise
 
+    def wait_registered(self, seconds=15):
+        # By its log: the event may come before the control connection is there.
+        wait_for(f"{self.user} is registered; its log:\n{self.process.text()[-1500:]}", seconds,
+                 lambda: "200 OK () [" in self.process.text())
+
     def dial(self, uri):
         self.command("dial", uri)
 
@@ -137,6 +142,7 @@ class Baresip:
         return sorted(glob.glob(f"{self.dir}/dump-*-dec.wav"), key=os.path.getmtime)
 
     def stop(self):
+        """Ends it as its user would: it unregisters."""
         self.process.stop(3)
         self.relay.kill()
         self.sock.close()

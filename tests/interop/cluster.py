@@ -61,6 +61,10 @@ class Node:
     def active(self):
         return sorted(m["name"] for m in self.members() if m["state"] == "active")
 
+    def seen(self):
+        """Who is in this node's view at all: a suspect still is, and owns what it owned."""
+        return sorted(m["name"] for m in self.members() if m["state"] not in ("left", "dead"))
+
     def metric(self, name):
         """Sum over all label sets of one metric."""
         total = 0.0
