@@ -27,6 +27,7 @@ class Wire:
     def __init__(self, transport, local, remote, tls=None, server_name=None):
         self.transport = transport
         self.buffer = b""
+        self.source = None  # of the last datagram
         if transport == "udp":
             self.sock = socket.socket(socket.AF_INET6 if ":" in local[0] else socket.AF_INET, socket.SOCK_DGRAM)
             self.sock.bind(local)
@@ -56,7 +57,7 @@ class Wire:
             if not pending and (left <= 0 or not select.select([self.sock], [], [], left)[0]):
                 return None
             if self.transport == "udp":
-                data = self.sock.recvfrom(65535)[0]
+                data, self.source = self.sock.recvfrom(65535)
                 if data.strip():
                     return data
             else:
@@ -136,7 +137,8 @@ class Phone:
         h += list(headers)
         if body:
             h.append(("Content-Type", "application/sdp"))
-        return self.send(Message(f"SIP/2.0 {status} {reason or 'x'}", h, body))
+        # To where the request came from: another edge than this phone's may have sent it.
+        return self.send(Message(f"SIP/2.0 {status} {reason or 'x'}", h, body), getattr(request, "source", None))
 
     # ---- receiving
     def expect(self, match, seconds=5, what=""):
@@ -153,6 +155,7 @@ class Phone:
                 raise NoAnswer(f"{self.user}: {what or 'nothing that fits'} within {seconds} s; inbox: "
                                f"{[m.start for m in self.inbox]}")
             self.inbox.append(parse(data))
+            self.inbox[-1].source = self.wire.source
 
     def expect_request(self, method, seconds=5):
         return self.expect(lambda m: m.is_request and m.method == method, seconds, method)
@@ -232,9 +235,12 @@ class Phone:
         kw.setdefault("body", SDP.format(ip=self.ip))
         return self.request("INVITE", uri, **kw)
 
-    def start_call(self, callee, **kw):
-        """INVITE, the challenge answered if one comes; returns the request that is now under way."""
+    def start_call(self, callee, challenged=True, **kw):
+        """INVITE, the challenge answered if one comes (`challenged` False: none will, and nothing is waited for);
+        returns the request that is now under way."""
         invite = self.send(self.invite_request(callee, **kw))
+        if not challenged:
+            return invite
         first = self.expect(lambda m: not m.is_request and m.status > 100 and m.get("call-id") == invite.get("call-id"), 8,
                             "answer to INVITE")
         if first.status != 407:
