@@ -1,7 +1,9 @@
 """A cluster of real skald processes: on loopback addresses, or one on each host of a Lab."""
+import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 
@@ -15,6 +17,17 @@ class CommandFailed(Exception):
     def __init__(self, argv, done):
         super().__init__(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()} {done.stdout.strip()}")
         self.code, self.stderr = done.returncode, done.stderr
+
+
+class _UnixHttp(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
 
 
 class Node:
@@ -52,11 +65,21 @@ class Node:
         return subprocess.run([skald] + list(argv) + ["--control", self.control], capture_output=True, text=True,
                               timeout=60).stdout
 
-    def members(self):
+    def get(self, path, timeout=2):
+        """The body of GET on the control socket, without a process per question; None: no answer."""
+        connection = _UnixHttp(self.control, timeout)
         try:
-            return self.cli("members")
-        except (CommandFailed, json.JSONDecodeError):
-            return []
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.read().decode() if answer.status == 200 else None
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    def members(self):
+        text = self.get("/v1/members")
+        return json.loads(text) if text else []
 
     def active(self):
         return sorted(m["name"] for m in self.members() if m["state"] == "active")
@@ -68,7 +91,7 @@ class Node:
     def metric(self, name):
         """Sum over all label sets of one metric."""
         total = 0.0
-        for line in self.text("metrics").split("\n"):
+        for line in (self.get("/metrics") or "").split("\n"):
             if line.startswith(name) and (line[len(name):len(name) + 1] in (" ", "{")):
                 total += float(line.rsplit(" ", 1)[1])
         return total
