@@ -3,10 +3,10 @@
 #include "base/crypto.hpp"
 #include "base/encoding.hpp"
 #include "base/log.hpp"
+#include "base/pack.hpp"
 #include "certs/signature.hpp"
 #include "dht/mesh/refusals.hpp"
 #include "dht/view/body_codec.hpp"
-#include "dht/view/pack.hpp"
 
 #include <atomic>
 #include <fmt/format.h>
@@ -41,10 +41,10 @@ result<directory_entry> open_record(std::string_view record, const certs::trust&
   {
     pack::fields f(r);
     if (f.left() < 4) return std::unexpected(errc::malformed);
-    if (f.more()) said = r.uint();
-    if (f.more()) body_bytes = r.bin();
-    if (f.more()) certificate = r.bin();
-    if (f.more()) signature = r.bin();
+    said = f.uint();
+    body_bytes = f.bin();
+    certificate = f.bin();
+    signature = f.bin();
   }
   if (!r.ok() || !r.at_end()) return std::unexpected(errc::malformed);
   if (said != format) return std::unexpected(errc::unsupported);

@@ -2,8 +2,8 @@
 // What stores say to each other over links. Requests carry a number that the answer repeats; numbers of one process
 // are never reused by its next life.
 #include "base/errors.hpp"
+#include "base/pack.hpp"
 #include "dht/link/channel.hpp"
-#include "dht/link/pack.hpp"
 #include "dht/store/store.hpp"
 #include "dht/view/view.hpp"
 
@@ -20,8 +20,8 @@ inline constexpr std::size_t record_value_bytes_max = 256 << 10;
 // Of one write or one put: changes of a key.
 inline constexpr std::size_t changes_max = 1024;
 
-void pack_record(packer& out, const record& r);
-record unpack_record(unpacker& parent); // fails the message on an unknown table or a size over the limits
+void pack_record(pack::writer& out, const record& r);
+record unpack_record(pack::fields& parent); // fails the message on an unknown table or a size over the limits
 std::string encode_batch(const std::vector<record>& records); // of the append log
 result<std::vector<record>> decode_batch(std::string_view bytes);
 std::size_t packed_size(const record& r); // at most

@@ -1,5 +1,6 @@
 #include "dht/swim/wire.hpp"
 
+#include "base/pack.hpp"
 #include "dht/view/body_codec.hpp"
 
 #include <algorithm>
@@ -25,15 +26,8 @@ member_state get_state(pack::reader& r) {
   return static_cast<member_state>(r.number<std::uint8_t>(static_cast<std::uint8_t>(member_state::left)));
 }
 
-node_id get_id(pack::reader& r) {
-  const auto id = node_id::from_bytes(r.bin());
-  if (!id) r.fail();
-  return id.value_or(node_id{});
-}
-
 void get_accusers(pack::reader& r, rumour& out) {
-  const std::size_t n = r.array();
-  if (n > accusers_max) return r.fail();
+  const std::size_t n = r.array(accusers_max);
   for (std::size_t i = 0; i < n; ++i) out.accusers[i] = r.uint();
   out.accuser_count = static_cast<std::uint8_t>(n);
 }
@@ -42,19 +36,17 @@ rumour get_rumour(pack::reader& r) {
   rumour out;
   pack::fields f(r);
   if (f.left() < 5) r.fail(); // a fact has no defaults
-  if (f.more()) out.about.id = get_id(r);
-  if (f.more()) out.about.self.life = r.number<std::uint64_t>(life_max);
-  if (f.more()) out.about.self.incarnation = r.number<std::uint32_t>(incarnation_max);
-  if (f.more()) out.about.state = get_state(r);
-  if (f.more()) out.about.version = r.uint();
-  if (f.more()) get_accusers(r, out);
+  out.about.id = f.id<node_id>();
+  if (f.next()) out.about.self.life = r.number<std::uint64_t>(life_max);
+  if (f.next()) out.about.self.incarnation = r.number<std::uint32_t>(incarnation_max);
+  if (f.next()) out.about.state = get_state(r);
+  out.about.version = f.uint();
+  if (f.next()) get_accusers(r, out);
   return out;
 }
 
 void get_rumours(pack::reader& r, std::vector<rumour>& out) {
-  const std::size_t n = r.array();
-  if (n > swim_rumours_max) return r.fail();
-  for (std::size_t i = 0; i < n && r.ok(); ++i) out.push_back(get_rumour(r));
+  for (std::size_t left = r.array(swim_rumours_max); left > 0 && r.ok(); --left) out.push_back(get_rumour(r));
 }
 
 swim_kind get_kind(pack::reader& r) {
@@ -66,21 +58,21 @@ swim_kind get_kind(pack::reader& r) {
 void get_fields(pack::reader& r, swim_message& out) {
   pack::fields f(r);
   if (f.left() < short_fields) return r.fail();
-  if (f.more()) out.kind = get_kind(r);
-  if (f.more()) out.echo = (r.uint() & flag_echo) != 0;
-  if (f.more()) out.sender.self.life = r.number<std::uint64_t>(life_max);
-  if (f.more()) out.sender.self.incarnation = r.number<std::uint32_t>(incarnation_max);
-  if (f.more()) out.sender.state = get_state(r);
-  if (f.more()) out.sender.version = r.uint();
-  if (f.more()) out.digest = r.uint();
-  if (f.more()) out.sequence = r.number<std::uint32_t>();
-  if (f.more()) {
+  if (f.next()) out.kind = get_kind(r);
+  if (f.next()) out.echo = (r.uint() & flag_echo) != 0;
+  if (f.next()) out.sender.self.life = r.number<std::uint64_t>(life_max);
+  if (f.next()) out.sender.self.incarnation = r.number<std::uint32_t>(incarnation_max);
+  if (f.next()) out.sender.state = get_state(r);
+  out.sender.version = f.uint();
+  out.digest = f.uint();
+  out.sequence = f.number<std::uint32_t>(out.sequence);
+  if (f.next()) {
     const std::string_view third = r.bin();
     if (!third.empty() && third.size() != 20) return r.fail();
     if (!third.empty()) out.third = *node_id::from_bytes(third);
   }
-  if (f.more()) out.clock = static_cast<unix_ms>(r.number<std::uint64_t>(std::uint64_t{1} << 48));
-  if (f.more()) get_rumours(r, out.rumours);
+  if (f.next()) out.clock = static_cast<unix_ms>(r.number<std::uint64_t>(std::uint64_t{1} << 48));
+  if (f.next()) get_rumours(r, out.rumours);
 }
 
 } // namespace
@@ -141,8 +133,8 @@ result<members_list> decode_members(std::string_view body) {
   members_list out;
   {
     pack::fields f(r);
-    if (f.more()) out.cluster_time = static_cast<unix_ms>(r.number<std::uint64_t>(std::uint64_t{1} << 48));
-    if (f.more()) {
+    if (f.next()) out.cluster_time = static_cast<unix_ms>(r.number<std::uint64_t>(std::uint64_t{1} << 48));
+    if (f.next()) {
       const std::size_t n = r.array();
       if (n > members_list_max) return std::unexpected(errc::too_large);
       out.facts.reserve(n);

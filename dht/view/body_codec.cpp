@@ -13,9 +13,7 @@ void put_addresses(pack::writer& w, const std::vector<ip_address>& addresses) {
 
 std::vector<ip_address> get_addresses(pack::reader& r) {
   std::vector<ip_address> out;
-  const std::size_t n = r.array();
-  if (n > body_addresses_max) r.fail();
-  for (std::size_t i = 0; i < n && r.ok(); ++i) {
+  for (std::size_t left = r.array(body_addresses_max); left > 0 && r.ok(); --left) {
     const std::string_view raw = r.bin();
     if (raw.size() != 4 && raw.size() != 16) return r.fail(), out;
     ip_address a;
@@ -57,17 +55,17 @@ result<member_body> decode_body(std::string_view bytes) {
   member_body b;
   {
     pack::fields f(r);
-    if (f.more()) b.version = r.uint();
-    if (f.more()) b.name = get_text(r);
-    if (f.more()) b.addresses = get_addresses(r);
+    b.version = f.uint();
+    if (f.next()) b.name = get_text(r);
+    if (f.next()) b.addresses = get_addresses(r);
     for (std::uint16_t* port : {&b.overlay_port, &b.link_port, &b.sip_port, &b.sips_port, &b.dns_port})
-      if (f.more()) *port = r.number<std::uint16_t>();
-    if (f.more()) b.zone = get_text(r);
-    if (f.more()) b.capacity = r.number<std::uint32_t>(65535);
-    if (f.more()) b.roles.bits = r.number<std::uint16_t>();
-    if (f.more()) b.wire_lowest = r.number<std::uint32_t>();
-    if (f.more()) b.wire_highest = r.number<std::uint32_t>();
-    if (f.more()) b.software = get_text(r);
+      if (f.next()) *port = r.number<std::uint16_t>();
+    if (f.next()) b.zone = get_text(r);
+    if (f.next()) b.capacity = r.number<std::uint32_t>(65535);
+    b.roles.bits = f.number<std::uint16_t>(b.roles.bits);
+    b.wire_lowest = f.number<std::uint32_t>(b.wire_lowest);
+    b.wire_highest = f.number<std::uint32_t>(b.wire_highest);
+    if (f.next()) b.software = get_text(r);
   }
   if (!r.ok() || b.name.empty() || b.capacity == 0) return std::unexpected(errc::malformed);
   return b;
@@ -85,13 +83,12 @@ void put_fact(pack::writer& w, const fact& f) {
 fact get_fact(pack::reader& r) {
   fact out;
   pack::fields f(r);
-  const auto id = node_id::from_bytes(f.more() ? r.bin() : std::string_view{});
-  if (!id) return r.fail(), out;
-  out.id = *id;
-  if (f.more()) out.self.life = r.number<std::uint64_t>(life_max);
-  if (f.more()) out.self.incarnation = r.number<std::uint32_t>(incarnation_max);
-  if (f.more()) out.state = static_cast<member_state>(r.number<std::uint8_t>(static_cast<std::uint8_t>(member_state::left)));
-  if (f.more()) out.version = r.uint();
+  if (!f.more()) r.fail(); // a fact without a subject
+  out.id = f.id<node_id>();
+  if (f.next()) out.self.life = r.number<std::uint64_t>(life_max);
+  if (f.next()) out.self.incarnation = r.number<std::uint32_t>(incarnation_max);
+  if (f.next()) out.state = static_cast<member_state>(r.number<std::uint8_t>(static_cast<std::uint8_t>(member_state::left)));
+  out.version = f.uint();
   return out;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // member_body and fact as positional msgpack arrays (design §10): what the directory signs, links carry, gossip repeats.
+#include "base/pack.hpp"
 #include "dht/view/fact.hpp"
-#include "dht/view/pack.hpp"
 
 #include <string>
 #include <string_view>

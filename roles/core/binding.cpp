@@ -1,14 +1,11 @@
 #include "roles/core/binding.hpp"
 
 #include "base/encoding.hpp"
-#include "dht/view/pack.hpp"
+#include "base/pack.hpp"
 #include "sip/message/uri.hpp"
-
 
 namespace skald::roles {
 namespace {
-
-namespace pack = dht::pack;
 
 constexpr std::size_t fields_written = 14;
 constexpr std::size_t path_values_max = 32;
@@ -59,24 +56,20 @@ result<binding> decode_binding(std::string_view bytes) {
   binding b;
   {
     pack::fields f(r);
-    if (f.more()) b.aor = r.bin();
-    if (f.more()) b.contact = r.bin();
-    if (f.more()) b.contact_params = r.bin();
-    if (f.more()) b.q = r.number<std::uint16_t>(1000);
-    if (f.more()) b.instance = r.bin();
-    if (f.more()) b.reg_id = r.number<std::uint32_t>();
-    if (f.more()) b.call_id = r.bin();
-    if (f.more()) b.cseq = r.number<std::uint32_t>();
-    if (f.more()) {
-      const std::size_t values = r.array();
-      if (values > path_values_max) return std::unexpected(errc::too_large);
-      for (std::size_t i = 0; i < values && r.ok(); ++i) b.path.emplace_back(r.bin());
-    }
-    if (f.more()) b.edge = r.bin();
-    if (f.more()) b.user_agent = r.bin();
-    if (f.more()) b.updated = r.sint();
-    if (f.more()) b.expires = r.sint();
-    if (f.more()) b.id = r.uint();
+    b.aor = f.bin();
+    b.contact = f.bin();
+    b.contact_params = f.bin();
+    if (f.next()) b.q = r.number<std::uint16_t>(1000);
+    b.instance = f.bin();
+    b.reg_id = f.number<std::uint32_t>(b.reg_id);
+    b.call_id = f.bin();
+    b.cseq = f.number<std::uint32_t>(b.cseq);
+    for (pack::fields values = f.array(path_values_max); values.more();) b.path.emplace_back(values.bin());
+    b.edge = f.bin();
+    b.user_agent = f.bin();
+    b.updated = f.sint();
+    b.expires = f.sint();
+    b.id = f.uint();
   }
   if (!r.ok() || !r.at_end()) return std::unexpected(errc::malformed);
   if (b.aor.empty() || b.contact.empty()) return std::unexpected(errc::missing);

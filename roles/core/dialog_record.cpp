@@ -2,15 +2,15 @@
 
 #include "base/crypto.hpp"
 #include "base/encoding.hpp"
-#include "dht/view/pack.hpp"
+#include "base/pack.hpp"
 
 namespace skald::roles {
 
 namespace {
 
-using dht::pack::fields;
-using dht::pack::reader;
-using dht::pack::writer;
+using pack::fields;
+using pack::reader;
+using pack::writer;
 
 constexpr std::size_t item_bytes = 16;
 
@@ -26,11 +26,11 @@ void put(writer& w, const dialog_party& p) {
 dialog_party get_party(reader& r) {
   dialog_party p;
   fields f(r);
-  if (f.more()) p.aor = r.bin();
-  if (f.more()) p.tag = r.bin();
-  if (f.more()) p.contact = r.bin();
-  if (f.more()) p.token = r.bin();
-  if (f.more()) p.binding_id = r.uint();
+  p.aor = f.bin();
+  p.tag = f.bin();
+  p.contact = f.bin();
+  p.token = f.bin();
+  p.binding_id = f.uint();
   return p;
 }
 
@@ -65,12 +65,12 @@ result<dialog_record> decode_dialog(std::string_view bytes) {
   dialog_record d;
   {
     fields f(r);
-    if (f.more()) d.call_id = r.bin();
-    if (f.more()) d.caller = get_party(r);
-    if (f.more()) d.callee = get_party(r);
-    if (f.more()) d.started = r.sint();
-    if (f.more()) d.updated = r.sint();
-    if (f.more()) d.relay = r.bin();
+    d.call_id = f.bin();
+    if (f.next()) d.caller = get_party(r);
+    if (f.next()) d.callee = get_party(r);
+    d.started = f.sint();
+    d.updated = f.sint();
+    d.relay = f.bin();
   }
   if (!r.ok()) return std::unexpected(errc::malformed);
   if (d.call_id.empty()) return std::unexpected(errc::missing);

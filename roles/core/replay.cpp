@@ -3,15 +3,13 @@
 #include "base/crypto.hpp"
 #include "base/encoding.hpp"
 #include "base/metrics.hpp"
-#include "dht/view/pack.hpp"
+#include "base/pack.hpp"
 
 #include <algorithm>
 #include <utility>
 
 namespace skald::roles {
 namespace {
-
-namespace pack = dht::pack;
 
 metrics::counter dropped("skald_replay_subscribers_dropped_total",
                          "Subscribers whose nonces left the memory at its limit (they are still in the store)");
@@ -42,22 +40,18 @@ result<nonce_state> decode_nonce_state(std::string_view bytes) {
   nonce_state s;
   {
     pack::fields f(r);
-    if (f.more()) s.made = r.sint();
-    if (f.more()) s.expires = r.sint();
-    if (f.more()) {
+    s.made = f.sint();
+    s.expires = f.sint();
+    if (f.next()) {
       const auto window = sip::nc_window::decode(r.bin());
       window ? void(s.window = *window) : r.fail();
     }
-    if (f.more()) {
-      const std::size_t n = r.array();
-      if (n > repeats_per_nonce_max) return std::unexpected(errc::too_large);
-      for (std::size_t i = 0; i < n && r.ok(); ++i) {
-        pack::fields inner(r);
-        nonce_state::repeat one;
-        if (inner.more()) one.nc = r.number<std::uint32_t>();
-        if (inner.more()) one.fingerprint = r.bin();
-        s.repeats.push_back(std::move(one));
-      }
+    for (pack::fields list = f.array(repeats_per_nonce_max); list.more();) {
+      pack::fields inner = list.array();
+      nonce_state::repeat one;
+      one.nc = inner.number<std::uint32_t>();
+      one.fingerprint = inner.bin();
+      s.repeats.push_back(std::move(one));
     }
   }
   if (!r.ok() || !r.at_end()) return std::unexpected(errc::malformed);

@@ -1,15 +1,13 @@
 #include "roles/core/subscriber.hpp"
 
 #include "base/encoding.hpp"
-#include "dht/view/pack.hpp"
+#include "base/pack.hpp"
 #include "sip/message/uri.hpp"
 
 #include <algorithm>
 
 namespace skald::roles {
 namespace {
-
-namespace pack = dht::pack;
 
 constexpr std::size_t fields_written = 9;
 constexpr std::string_view the_item; // one record a key
@@ -64,19 +62,15 @@ result<subscriber> decode_subscriber(std::string_view bytes) {
   subscriber s;
   {
     pack::fields f(r);
-    if (f.more()) s.aor = r.bin();
-    if (f.more()) s.hashes.md5_user = take_hash(r, md5);
-    if (f.more()) s.hashes.md5_user_at_realm = take_hash(r, md5);
-    if (f.more()) s.hashes.sha256_user = take_hash(r, sha256);
-    if (f.more()) s.hashes.sha256_user_at_realm = take_hash(r, sha256);
-    if (f.more()) s.present_any = r.boolean();
-    if (f.more()) {
-      const std::size_t aliases = r.array();
-      if (aliases > aliases_max) return std::unexpected(errc::too_large);
-      for (std::size_t i = 0; i < aliases && r.ok(); ++i) s.aliases.emplace_back(r.bin());
-    }
-    if (f.more()) s.alias_of = r.bin();
-    if (f.more()) s.created = r.sint();
+    s.aor = f.bin();
+    if (f.next()) s.hashes.md5_user = take_hash(r, md5);
+    if (f.next()) s.hashes.md5_user_at_realm = take_hash(r, md5);
+    if (f.next()) s.hashes.sha256_user = take_hash(r, sha256);
+    if (f.next()) s.hashes.sha256_user_at_realm = take_hash(r, sha256);
+    s.present_any = f.boolean();
+    for (pack::fields aliases = f.array(aliases_max); aliases.more();) s.aliases.emplace_back(aliases.bin());
+    s.alias_of = f.bin();
+    s.created = f.sint();
   }
   if (!r.ok() || !r.at_end() || s.aor.empty()) return std::unexpected(errc::malformed);
   return s;
