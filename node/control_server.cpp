@@ -1,10 +1,11 @@
 #include "node/control_server.hpp"
 
+#include "base/socket_address.hpp"
+
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -109,20 +110,8 @@ outcome<int> listen_tcp(const endpoint& at) {
   const int fd = ::socket(at.ip.is_v4() ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   const int one = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  sockaddr_storage storage{};
-  socklen_t size = sizeof(sockaddr_in);
-  if (at.ip.is_v4()) {
-    auto& in = reinterpret_cast<sockaddr_in&>(storage);
-    in.sin_family = AF_INET;
-    in.sin_port = htons(at.port);
-    std::memcpy(&in.sin_addr, at.ip.bytes.data(), 4);
-  } else {
-    auto& in = reinterpret_cast<sockaddr_in6&>(storage);
-    in.sin6_family = AF_INET6;
-    in.sin6_port = htons(at.port);
-    std::memcpy(&in.sin6_addr, at.ip.bytes.data(), 16);
-    size = sizeof(sockaddr_in6);
-  }
+  sockaddr_storage storage;
+  const socklen_t size = to_sockaddr(at, storage);
   if (fd >= 0 && ::bind(fd, reinterpret_cast<const sockaddr*>(&storage), size) == 0 && ::listen(fd, 16) == 0) return fd;
   const std::string why = std::strerror(errno);
   if (fd >= 0) ::close(fd);

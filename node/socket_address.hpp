@@ -1,6 +1,6 @@
 #pragma once
-// endpoint <-> sockaddr, and an owned descriptor.
-#include "base/endpoint.hpp"
+// The addresses of a descriptor, and an owned descriptor.
+#include "base/socket_address.hpp"
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -9,8 +9,6 @@
 
 namespace skald::node {
 
-socklen_t to_sockaddr(const endpoint& from, sockaddr_storage& out);
-endpoint from_sockaddr(const sockaddr_storage& from);
 endpoint local_endpoint(int fd);
 endpoint remote_endpoint(int fd);
 inline int family_of(const endpoint& e) { return e.ip.is_v4() ? AF_INET : AF_INET6; }

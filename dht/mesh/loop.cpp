@@ -1,5 +1,7 @@
 #include "dht/mesh/loop.hpp"
 
+#include "base/socket_address.hpp"
+
 #include <asio/io_context.hpp>
 #include <asio/ip/udp.hpp>
 #include <asio/post.hpp>
@@ -17,37 +19,6 @@ namespace {
 
 constexpr int datagrams_per_wake = 64; // then the loop gets a turn
 constexpr int receive_buffer = 1 << 20;
-
-socklen_t to_sockaddr(const endpoint& e, sockaddr_storage& out) {
-  std::memset(&out, 0, sizeof out);
-  if (e.ip.is_v4()) {
-    auto& a = reinterpret_cast<sockaddr_in&>(out);
-    a.sin_family = AF_INET;
-    a.sin_port = htons(e.port);
-    std::memcpy(&a.sin_addr, e.ip.bytes.data(), 4);
-    return sizeof a;
-  }
-  auto& a = reinterpret_cast<sockaddr_in6&>(out);
-  a.sin6_family = AF_INET6;
-  a.sin6_port = htons(e.port);
-  std::memcpy(&a.sin6_addr, e.ip.bytes.data(), 16);
-  return sizeof a;
-}
-
-endpoint from_sockaddr(const sockaddr_storage& in) {
-  endpoint out;
-  if (in.ss_family == AF_INET) {
-    const auto& a = reinterpret_cast<const sockaddr_in&>(in);
-    out.port = ntohs(a.sin_port);
-    std::memcpy(out.ip.bytes.data(), &a.sin_addr, 4);
-  } else {
-    const auto& a = reinterpret_cast<const sockaddr_in6&>(in);
-    out.ip.family = ip_family::v6;
-    out.port = ntohs(a.sin6_port);
-    std::memcpy(out.ip.bytes.data(), &a.sin6_addr, 16);
-  }
-  return out;
-}
 
 } // namespace
 

@@ -3,6 +3,7 @@
 #include "base/endpoint.hpp"
 #include "base/ids.hpp"
 #include "base/key_ring.hpp"
+#include "base/socket_address.hpp"
 
 #include <doctest/doctest.h>
 
@@ -58,4 +59,16 @@ TEST_CASE("key ring: a key signs only when every node had 5 s to learn it, the f
   CHECK(ring.signing(12'000)->id == 1);
   CHECK(ring.signing(15'000)->id == 2);
   CHECK(ring.find(1)->secret == "a");
+}
+
+TEST_CASE("endpoint: through a sockaddr and back; an address of another family is none") {
+  for (const std::string_view text : {"192.0.2.1:5060", "[2001:db8::1]:5061"}) {
+    sockaddr_storage raw;
+    const endpoint e = *endpoint::parse(text);
+    CHECK(to_sockaddr(e, raw) > 0);
+    CHECK(from_sockaddr(raw) == e);
+  }
+  sockaddr_storage local{};
+  local.ss_family = AF_UNIX;
+  CHECK(from_sockaddr(local) == endpoint{});
 }
