@@ -6,6 +6,8 @@
 #include <charconv>
 #include <map>
 #include <set>
+#include <string_view>
+#include <tuple>
 
 namespace skald::dnsupdate {
 namespace {
@@ -30,6 +32,15 @@ std::vector<std::string> domain_srv_names(std::string_view domain) {
   auto names = srv_names(domain);
   names.push_back("_skald._udp." + std::string(domain));
   return names;
+}
+
+// Records by what they say, whatever their TTL.
+using record_key = std::tuple<std::string_view, rr_type, std::string_view>;
+record_key key_of(const record& r) { return {r.name, r.type, r.rdata}; }
+std::map<record_key, const record*> index_of(const std::vector<record>& records) {
+  std::map<record_key, const record*> out;
+  for (const record& r : records) out.emplace(key_of(r), &r);
+  return out;
 }
 
 bool is_one_of(const std::vector<std::string>& names, const std::string& name) { return std::ranges::find(names, name) != names.end(); }
@@ -63,9 +74,10 @@ struct comparison {
 std::set<std::string> held_by_others(const std::vector<record>& wanted, const std::vector<record>& seen, const std::set<std::string>& marked) {
   std::set<std::string> out;
   const auto hosts = marked_hosts(wanted);
+  const auto wishes = index_of(wanted);
   for (const record& r : seen) {
     if ((r.type != rr_type::a && r.type != rr_type::aaaa) || !hosts.contains(r.name) || marked.contains(r.name)) continue;
-    if (std::ranges::none_of(wanted, [&](const record& w) { return w.same_data(r); })) out.insert(r.name);
+    if (!wishes.contains(key_of(r))) out.insert(r.name);
   }
   return out;
 }
@@ -85,10 +97,10 @@ difference compare(std::string_view domain, const std::vector<record>& wanted_al
   }
   c.ours.merge(marked_hosts(wanted));
 
+  const auto wishes = index_of(wanted), there = index_of(seen);
   std::set<std::pair<std::string, rr_type>> shared; // sets in which others have records: their TTL stays
   for (const record& r : seen) {
-    const bool is_wanted = std::ranges::any_of(wanted, [&](const record& w) { return w.same_data(r); });
-    if (is_wanted || read_guard(r)) continue;
+    if (wishes.contains(key_of(r)) || read_guard(r)) continue;
     if (c.is_ours(r)) {
       out.removed.push_back(r);
     } else {
@@ -97,8 +109,8 @@ difference compare(std::string_view domain, const std::vector<record>& wanted_al
     }
   }
   for (const record& w : wanted) {
-    const auto there = std::ranges::find_if(seen, [&](const record& r) { return r.same_data(w); });
-    if (there == seen.end() || (there->ttl != w.ttl && !shared.contains({w.name, w.type}))) out.added.push_back(w);
+    const auto at = there.find(key_of(w));
+    if (at == there.end() || (at->second->ttl != w.ttl && !shared.contains({w.name, w.type}))) out.added.push_back(w);
   }
   return out;
 }
