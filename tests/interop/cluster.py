@@ -39,10 +39,11 @@ class Node:
         self.state = os.path.join(cluster.dir, "state-" + name)
         self.control = os.path.join(self.state, "control.sock")
         self.log = os.path.join(cluster.dir, name + ".log")
+        self.binary = skald
         self.process = None
 
     def start(self, *more):
-        argv = [skald, "run", os.path.join(self.cluster.dir, self.name + ".pem"), "--state", self.state,
+        argv = [self.binary, "run", os.path.join(self.cluster.dir, self.name + ".pem"), "--state", self.state,
                 "--address", self.address] + self.args + list(more)
         if self.host:
             self.process = self.host.start(argv, log=self.name + ".log")
