@@ -56,8 +56,17 @@ void cluster_unit::publish_facts() {
   const node_id* keys_owner = f->registrars->owner(keys_key());
   shared_->set_duty(keys_owner != nullptr && *keys_owner == view_->self && view_->me().state == dht::member_state::active);
   store_->set_min_copies(f->config->min_copies);
+  if (shared_->loaded()) set_profile(f->config->profile);
   facts_.store(std::move(f));
   changed_();
+}
+
+void cluster_unit::set_profile(const std::string& name) {
+  if (name == profile_) return;
+  profile_ = name;
+  membership_->set_timing(name == "wan" ? dht::wan_profile() : dht::lan_profile(), clock_.now());
+  log::info("membership", "the profile is " + name);
+  remember();
 }
 
 void cluster_unit::set_names_in_dns(bool seen) {
@@ -193,7 +202,7 @@ void cluster_unit::write_memory() {
   }
   nlohmann::json kept = nlohmann::json::array();
   for (const endpoint& e : remembered_peers_) kept.push_back(e.text());
-  const nlohmann::json out{{"life", membership_->life()}, {"members", remembered_members_}, {"peers", kept}};
+  const nlohmann::json out{{"life", membership_->life()}, {"members", remembered_members_}, {"peers", kept}, {"profile", profile_}};
   if (const auto written = write_file(config_.state_dir + "/cluster.json", out.dump()); !written) log::error("state", written.error().what);
 }
 

@@ -38,6 +38,7 @@ outcome<void> cluster_unit::open_state() {
     if (j.is_object()) {
       known_life_ = j.value("life", std::uint64_t{0});
       remembered_members_ = j.value("members", std::size_t{0});
+      profile_ = j.value("profile", std::string("lan"));
       for (const json& p : j.value("peers", json::array()))
         if (p.is_string())
           if (const auto e = endpoint::parse(p.get<std::string>())) remembered_peers_.push_back(*e);
@@ -121,6 +122,7 @@ void cluster_unit::start_membership() {
   m.body = config_.body;
   m.body.version = static_cast<std::uint64_t>(clock_.wall());
   m.known_life = known_life_;
+  if (profile_ == "wan") m.timing = dht::wan_profile();
   own_record_ = dht::make_record(m.body, *config_.bundle);
   config_.body = m.body;
   membership_ = std::make_unique<dht::membership>(std::move(m), *this, *links_, *this, clock_, random_, clock_.now());

@@ -102,6 +102,7 @@ private:
 
   // cluster_life.cpp: what follows
   void publish_facts();
+  void set_profile(const std::string& name);
   void join_tick();
   void look_for_seeds();
   bool may_begin_alone() const;
@@ -138,6 +139,7 @@ private:
   // What the last life left: known_life_ 0 and remembered_members_ 0 where there was none.
   std::uint64_t known_life_ = 0;
   std::size_t remembered_members_ = 0;
+  std::string profile_ = "lan"; // the setting, as last known: a start does not wait for it
   std::vector<endpoint> remembered_peers_;
 
   mono_time started_{};

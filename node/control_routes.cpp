@@ -6,6 +6,7 @@
 #include "roles/core/binding.hpp"
 #include "roles/core/dialog_record.hpp"
 #include "roles/core/subscriber.hpp"
+#include "sip/token/token.hpp"
 
 #include <algorithm>
 #include <fmt/chrono.h>
@@ -29,7 +30,8 @@ std::string name_of(const dht::view& v, const node_id& id) {
 json member_row(const dht::member& m) {
   return {{"id", m.id.hex()},
           {"name", m.body.name},
-          {"state", m.suspect ? "suspect" : std::string(dht::to_string(m.state))},
+          {"state", dht::to_string(m.state)},
+          {"suspect", m.suspect},
           {"roles", dht::names(m.body.roles)},
           {"zone", m.body.zone},
           {"address", m.body.addresses.empty() ? std::string{} : m.body.addresses.front().text()},
@@ -47,7 +49,19 @@ json binding_row(const roles::binding& b, unix_ms now) {
           {"user_agent", b.user_agent}};
 }
 
-json dialog_row(const roles::dialog_record& d, const std::string& edges) {
+// The nodes that a dialog passes: those whose tokens stand in its Record-Route.
+json edges_of(const roles::dialog_record& d, const roles::cluster_facts& facts) {
+  json out = json::array();
+  for (const std::string& text : {d.caller.token, d.callee.token}) {
+    const auto token = sip::open_token(text, *facts.keys);
+    if (!token) continue;
+    for (const dht::member& m : facts.view->members)
+      if (m.id.head() == token->node && std::find(out.begin(), out.end(), json(m.body.name)) == out.end()) out.push_back(m.body.name);
+  }
+  return out;
+}
+
+json dialog_row(const roles::dialog_record& d, const json& edges) {
   return {{"call_id", d.call_id}, {"caller", d.caller.aor.empty() ? d.caller.contact : d.caller.aor},
           {"callee", d.callee.aor.empty() ? d.callee.contact : d.callee.aor}, {"since", rfc3339(d.started)}, {"edges", edges}};
 }
@@ -212,7 +226,7 @@ json control_routes::answer_page(const std::string& what, const std::string& arg
   } else if (what == "calls") {
     take(dht::table::dialogs, [&](const dht::record& rec) {
       const auto d = roles::decode_dialog(rec.value);
-      return d ? dialog_row(*d, services_.facts()->view->me().body.name) : json();
+      return d ? dialog_row(*d, edges_of(*d, *services_.facts())) : json();
     });
   } else if (what == "users") {
     take(dht::table::subscribers, [&](const dht::record& rec) {

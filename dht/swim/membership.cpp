@@ -45,6 +45,13 @@ mono_time membership::next_deadline() const {
 
 // --- what the node wants ------------------------------------------------------------------------------------------------
 
+void membership::set_timing(const profile& p, mono_time now) {
+  config_.timing = p;
+  next_beat_ = now; // the old period may be the longer one: others must not take the pause for silence
+  next_random_ = std::min(next_random_, now + p.random_probe);
+  next_dead_ = std::min(next_dead_, now + p.dead_ping);
+}
+
 void membership::contact(const node_id& peer_id, mono_time now) {
   if (peer_id == config_.self || revoked_.contains(peer_id)) return;
   const peer* p = table_.find(peer_id);

@@ -77,6 +77,8 @@ public:
   member_state state() const { return self_->known.state; }
   // Told to everybody at once; keep ticking for a second so that losses are mended, then stop.
   void leave(mono_time now);
+  // The cluster's profile changed while it runs. Nodes may differ for the seconds that the setting takes to be known.
+  void set_timing(const profile& p, mono_time now);
   void set_body(member_body b, mono_time now); // own; version above the last one
   void body_known(const node_id& member, const member_body& b, mono_time now);
   // Facts from elsewhere (the directory, a peer file): living members are taken up, deaths are hearsay.

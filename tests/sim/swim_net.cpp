@@ -191,6 +191,11 @@ void swim_net::cut(const std::vector<int>& a, const std::vector<int>& b, path th
 
 void swim_net::heal() { std::ranges::fill(paths_, path::open); }
 void swim_net::set_loss_of(int number, double l) { nodes_[static_cast<std::size_t>(number)]->loss = l; }
+void swim_net::set_timing(int node, const dht::profile& p) {
+  nodes_[static_cast<std::size_t>(node)]->member->set_timing(p, now_);
+  schedule(node);
+}
+
 void swim_net::set_clock_offset(int number, milliseconds off) { nodes_[static_cast<std::size_t>(number)]->clock_offset = off; }
 
 int swim_net::start(int contact) {

@@ -61,6 +61,7 @@ public:
   int start(int contact);
   // The same id again, as a new process.
   void restart(int node, int contact);
+  void set_timing(int node, const dht::profile& p);
   void set_clock_offset(int node, milliseconds off);
 
   // What can be seen.

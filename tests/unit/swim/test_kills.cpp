@@ -60,6 +60,22 @@ TEST_CASE("kill on WAN: out of every view within 2550 ms") {
   }
 }
 
+TEST_CASE("profile: changed while the cluster runs, node by node, it removes nobody and its own limits hold") {
+  swim_net net(lan(5, 0.05, 77));
+  net.run_for(seconds(2));
+  for (int node = 0; node < 5; ++node) {
+    net.set_timing(node, dht::wan_profile());
+    net.run_for(milliseconds(400)); // the setting reaches one after the other
+  }
+  net.run_for(seconds(60));
+  CHECK(net.removals().empty());
+  net.kill(3);
+  const auto took = net.run_till(seconds(10), milliseconds(1), [&] { return net.views_with(3) == 0; });
+  REQUIRE(took);
+  CHECK(*took > milliseconds(1300)); // LAN would have been done
+  CHECK(*took <= milliseconds(2550));
+}
+
 TEST_CASE("several killed at once: within 1.5 s on LAN, 3.5 s on WAN") {
   check_within(kill_some(lan, 3, 2, 30, 0.02), milliseconds(1500));
   check_within(kill_some(lan, 5, 4, 30, 0.02), milliseconds(1500));
