@@ -10,6 +10,7 @@
 #include "sip/transaction/layer.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,9 @@ struct way {
   std::string link_route{}; // kind::link: the topmost Route value
   int unreachable = 430;    // kind::link: the answer if that node cannot be reached; 500 for a stage's owner
   std::string next_hop{};   // kind::server: the URI that RFC 3263 resolves
+  // kind::link: what to do instead of answering `unreachable`, as long as nothing can have come of the request: its
+  // owner may just have died, and the next one is known within a second (sip.md §6).
+  std::function<void()> owner_lost{};
 };
 
 // A client transaction and what may follow it: another flow of the same instance, another target of the same server.
@@ -41,6 +45,7 @@ struct branch {
   std::size_t at = 0;               // the way under way
   std::vector<sip::target> targets; // kind::server: what resolution gave
   std::size_t target_at = 0;
+  bool opened = false; // the flow to the target is there, or is known not to be
   sip::client_id client = sip::client_id::none;
   std::uint32_t turn = 0; // counts sends; an answer to an older turn is stale
   bool ringing = false;   // a 1xx came
@@ -87,6 +92,11 @@ inline constexpr std::size_t branches_max = 60;           // RFC 5393 §5: Max-B
 inline constexpr std::uint32_t max_forwards_default = 70; // RFC 3261 §16.6 step 3
 inline constexpr std::size_t targets_max = 8;             // of one foreign server
 inline constexpr std::uint32_t stage_hops_max = 2;        // a third hop for one stage is refused (sip.md §1)
+inline constexpr std::size_t datagram_bytes_max = 1300;   // RFC 3261 §18.1.1
+inline constexpr std::size_t via_room = 160;              // what our Via adds
+inline constexpr seconds owner_wait{2};                   // for an owner that can be reached (sip.md §4, §6)
+inline constexpr milliseconds owner_retry{100};
+inline constexpr seconds open_time{5};                    // a connection to a foreign server
 
 // sip.md §7.
 inline constexpr seconds timer_c_time{181};

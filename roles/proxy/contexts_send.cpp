@@ -9,6 +9,17 @@ namespace skald::roles {
 namespace {
 metrics::counter failovers("skald_proxy_target_failovers_total",
                            "Requests sent to the next target of a foreign server.");
+
+// RFC 3261 §18.1.1: what is over 1300 bytes goes by TCP, and by UDP after all where there is nobody.
+void prefer_streams(const sip::message& request, std::vector<sip::target>& targets) {
+  if (request.serialize().size() + via_room <= datagram_bytes_max) return;
+  std::vector<sip::target> out;
+  for (sip::target& t : targets) {
+    if (t.transport == sip::transport::udp) out.push_back({sip::transport::tcp, t.remote, {}});
+    out.push_back(std::move(t));
+  }
+  targets = std::move(out);
+}
 }
 
 void contexts::start_way(const context_ptr& c, std::size_t i) {
@@ -47,6 +58,7 @@ void contexts::start_server(const context_ptr& c, std::size_t i) {
     if (!*alive || !c || c->branches[i].turn != turn || c->branches[i].done) return;
     branch& b = c->branches[i];
     b.targets = std::move(targets);
+    prefer_streams(b.ways[b.at].request, b.targets);
     if (b.targets.size() > targets_max) b.targets.resize(targets_max);
     b.target_at = 0;
     if (b.targets.empty()) return way_failed(c, i, 480); // RFC 3263 §4.3: nothing to try
@@ -58,10 +70,18 @@ void contexts::next_target(const context_ptr& c, std::size_t i) {
   branch& b = c->branches[i];
   ++b.turn;
   if (b.target_at > 0) failovers.add();
-  const sip::target& to = b.targets[b.target_at++];
+  const sip::target to = b.targets[b.target_at++];
+  // A host that swallows what it does not want would hold us for minutes.
+  env_.timers.at(env_.clock.now() + open_time, [this, weak = std::weak_ptr(c), i, turn = b.turn] {
+    const context_ptr c = weak.lock();
+    if (!c || c->branches[i].turn != turn || c->branches[i].done || c->branches[i].opened) return;
+    way_failed(c, i, 480);
+  });
+  b.opened = false;
   env_.flows.open(to, [this, alive = alive_, weak = std::weak_ptr(c), i, turn = b.turn](std::optional<sip::flow> f) {
     const context_ptr c = weak.lock();
     if (!*alive || !c || c->branches[i].turn != turn || c->branches[i].done) return;
+    c->branches[i].opened = true;
     if (f)
       transmit(c, i, *f);
     else

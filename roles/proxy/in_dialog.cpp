@@ -84,12 +84,22 @@ bool same_source(const name_index& names, const dialog_party& p, const sip::flow
   return t && t->transport == f.transport && t->remote == f.remote;
 }
 
+// A foreign party has no token: what it sends comes from the address that its Contact names.
+bool is_at_its_contact(const dialog_party& p, const sip::flow& f) {
+  const auto u = sip::parse_uri(p.contact);
+  if (!u) return false;
+  const auto ip = ip_address::parse(u->host);
+  return ip && *ip == f.remote.ip;
+}
+
 // Without a Route of ours: only from the flow of a party that `dialogs` knows.
 std::expected<way, int> by_record(worker& w, const question& q, const dialog_record& d) {
   const bool caller_speaks = tag_of(q.m, sip::header::from) == d.caller.tag;
   const dialog_party& sender = caller_speaks ? d.caller : d.callee;
   const dialog_party& receiver = caller_speaks ? d.callee : d.caller;
-  if (!sender.token.empty() && !same_source(*q.names, sender, q.from.flow)) return std::unexpected(481);
+  const bool theirs =
+      sender.token.empty() ? is_at_its_contact(sender, q.from.flow) : same_source(*q.names, sender, q.from.flow);
+  if (!theirs) return std::unexpected(481);
   if (receiver.token.empty()) {
     if (sender.token.empty()) return std::unexpected(481);
     return outside_if_seen(q, dialog_memory::has_host_of(d, q.m.request_uri()));

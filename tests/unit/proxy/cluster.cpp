@@ -87,7 +87,9 @@ dht::store_api& test_node::store() {
 }
 
 void test_node::open(const sip::target& to, std::move_only_function<void(std::optional<sip::flow>)> done) {
-  if (dead_flows.contains(to.remote)) return done(std::nullopt);
+  if (opens_nothing) return;
+  if (dead_flows.contains(to.remote) || (refuses_streams && to.transport != sip::transport::udp))
+    return done(std::nullopt);
   done(sip::flow{.transport = to.transport, .local = sip_address(), .remote = to.remote});
 }
 

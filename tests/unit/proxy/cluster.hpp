@@ -75,6 +75,7 @@ public:
   ip_address ip;
   facts_ptr facts_;
   std::set<endpoint> dead_flows;
+  bool refuses_streams = false, opens_nothing = false; // towards foreign servers
   scheduler timers;
   seeded_rng random;
   struct no_dns;

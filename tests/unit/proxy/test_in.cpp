@@ -183,6 +183,29 @@ TEST_CASE("out: the next target of a foreign server after a 503 and after silenc
   CHECK(t.alice.take_response(200));
 }
 
+TEST_CASE("out: over 1300 bytes a server is tried over TCP, and over UDP if nobody is there (RFC 3261 §18.1.1)") {
+  in_bench t;
+  phone& far = t.c.add_stranger("far", "203.0.113.21:5060");
+  const auto via_of_call = [&](std::size_t bytes) {
+    t.alice.request(t.n, "MESSAGE", "sip:far@203.0.113.21", {.body = std::string(bytes, 'x')});
+    const auto seen = far.take_request("MESSAGE");
+    REQUIRE_MESSAGE(seen, t.c.trace);
+    return std::string(header_of(*seen, sip::header::via));
+  };
+  CHECK(via_of_call(200).starts_with("SIP/2.0/UDP"));
+  CHECK(via_of_call(1500).starts_with("SIP/2.0/TCP"));
+  t.n.refuses_streams = true;
+  CHECK(via_of_call(1500).starts_with("SIP/2.0/UDP"));
+}
+
+TEST_CASE("out: a connection that never opens does not hold the caller: 480 after 5 s") {
+  in_bench t;
+  t.n.opens_nothing = true;
+  t.alice.request(t.n, "INVITE", "sip:far@203.0.113.21");
+  t.c.advance(seconds(6));
+  CHECK(t.alice.take_response(480));
+}
+
 TEST_CASE("edge: OPTIONS every 25 s over UDP; three unanswered and the flow is gone, an answer brings it back") {
   in_bench t;
   t.c.advance(seconds(120));

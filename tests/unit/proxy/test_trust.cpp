@@ -176,6 +176,24 @@ TEST_CASE("trust: a request in a dialog without our Route goes only from that pa
   CHECK_MESSAGE(t.bob.take_request("BYE"), t.c.trace);
 }
 
+TEST_CASE("trust: a foreign party's request without our Route comes from where its Contact is, or is 481") {
+  trust_bench t;
+  phone& thief = t.c.add_stranger("thief", "203.0.113.66:5060");
+  t.carol.request(t.n, "INVITE", "sip:bob@example.com");
+  const auto invite = t.bob.take_request("INVITE");
+  REQUIRE(invite);
+  t.bob.respond(*invite, 200);
+  t.c.settle();
+  auto ok = t.carol.take_response(200);
+  REQUIRE(ok);
+  ok->remove(sip::header::record_route);
+  thief.tag = t.carol.tag;
+  thief.in_dialog_as_caller(t.n, *ok, "BYE");
+  CHECK(t.status_of(thief) == 481);
+  t.carol.in_dialog_as_caller(t.n, *ok, "BYE");
+  CHECK_MESSAGE(t.bob.take_request("BYE"), t.c.trace);
+}
+
 TEST_CASE("trust: callees that do not exist are 404; hidden from outsiders, if wished; in doubt 480") {
   for (const bool hide : {false, true}) {
     testing::cluster c{1, [hide](settings& s) { s.hide_users = hide; }};
