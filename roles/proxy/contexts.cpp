@@ -229,6 +229,8 @@ bool contexts::on_failure(sip::client_id id, sip::client_failure why) {
     way_failed(c, i, c->is_invite() ? 408 : 480);
     break; // RFC 4320: no 408
   case sip::client_failure::flow_gone:
+    // It was sent: a second INVITE or MESSAGE might reach the phone twice. A REGISTER may be said again.
+    if (c->original.method_id() != sip::method::register_) b.ways[b.at].owner_lost = nullptr;
     way_failed(c, i, b.ways[b.at].unreachable);
     break;
   }
@@ -310,6 +312,11 @@ void contexts::way_failed(const context_ptr& c, std::size_t i, int status) {
       b.targets.clear();
       b.target_at = 0;
       return start_way(c, i);
+    }
+    if (b.ways[b.at].owner_lost) {
+      stop_timers(b);
+      b.done = true; // without a final of its own: what comes instead answers
+      return std::exchange(b.ways[b.at].owner_lost, nullptr)();
     }
   }
   sip::message response = make_response(*c, b.cancelled && status != 408 ? 487 : status);

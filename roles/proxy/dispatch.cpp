@@ -14,6 +14,7 @@ namespace {
 metrics::counter third_hops("skald_proxy_third_hops_total",
                             "Requests refused because two nodes already passed one stage on.");
 metrics::counter no_owner("skald_proxy_no_owner_total", "Requests for which no owner was to be had.");
+metrics::counter owner_waits("skald_proxy_owner_waits_total", "Waits for an owner that could not be reached.");
 metrics::counter bad_link_routes("skald_proxy_bad_link_routes_total", "Requests on links without a stage of ours.");
 metrics::counter passed_on("skald_proxy_passed_on_total", "Requests for keys of others, passed on once more.");
 
@@ -30,14 +31,49 @@ void run_here(worker& w, const context_ptr& c, stage to, const std::string& aor)
   }
 }
 
-void send_by_link(worker& w, const context_ptr& c, stage from, const node_id& to, link_route r) {
+void send_by_link(worker& w, const context_ptr& c, stage from, const node_id& to, link_route r,
+                  std::function<void()> owner_lost = {}) {
   way out;
   out.kind = way::kind::link;
   out.request = c->request;
   out.node = to;
   out.unreachable = 500;
+  out.owner_lost = std::move(owner_lost);
   out.link_route = make_link_route(*c->names, to, r);
   w.calls.forward(c, from, std::move(out));
+}
+
+void enter_until(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor, mono_time deadline);
+
+// The owner cannot be reached: asks the ring again in a moment.
+void enter_later(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor, mono_time deadline) {
+  owner_waits.add();
+  w.env.timers.at(w.env.clock.now() + owner_retry, [&w, alive = w.alive, weak = std::weak_ptr(c), from, to, aor, deadline] {
+    const context_ptr c = weak.lock();
+    if (!*alive || !c || c->answered) return;
+    if (c->cancelled) return w.calls.answer(c, 487);
+    if (w.env.clock.now() >= deadline) {
+      no_owner.add();
+      return w.calls.answer_retry(c, 500, retry_after);
+    }
+    c->names = w.names();
+    enter_until(w, c, from, to, aor, deadline);
+  });
+}
+
+void enter_until(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor, mono_time deadline) {
+  const cluster_facts& facts = c->facts();
+  const node_id* owner = facts.registrars ? facts.registrars->owner(dht::key_of_aor(aor)) : nullptr;
+  if (owner == nullptr) {
+    no_owner.add();
+    return w.calls.answer_retry(c, 500, retry_after);
+  }
+  if (*owner == facts.view->self) return run_here(w, c, to, aor);
+  link_route r{.stage = to, .aor = aor, .hop = 1, .edge = c->edge_name, .secure = c->secure, .stamp = {}};
+  send_by_link(w, c, from, *owner, std::move(r),
+               [&w, weak = std::weak_ptr(c), from, to, aor, deadline] {
+                 if (const context_ptr c = weak.lock()) enter_later(w, c, from, to, aor, deadline);
+               });
 }
 
 void run_link_out(worker& w, const context_ptr& c) {
@@ -57,15 +93,7 @@ void run_link_out(worker& w, const context_ptr& c) {
 } // namespace
 
 void enter(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor) {
-  const cluster_facts& facts = c->facts();
-  const node_id* owner = facts.registrars ? facts.registrars->owner(dht::key_of_aor(aor)) : nullptr;
-  if (owner == nullptr) {
-    no_owner.add();
-    return w.calls.answer_retry(c, 500, retry_after);
-  }
-  if (*owner == facts.view->self) return run_here(w, c, to, aor);
-  link_route r{.stage = to, .aor = aor, .hop = 1, .edge = c->edge_name, .secure = c->secure, .stamp = {}};
-  send_by_link(w, c, from, *owner, std::move(r));
+  enter_until(w, c, from, to, aor, w.env.clock.now() + owner_wait);
 }
 
 void run_link(worker& w, const context_ptr& c) {

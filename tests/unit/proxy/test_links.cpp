@@ -207,8 +207,20 @@ TEST_CASE("links: an owner that cannot be reached is 500 or 480, never a silence
   t.left().dead_flows.insert(t.c.node(2).link_address());
   t.alice.request(t.left(), "MESSAGE", t.bob.aor());
   t.c.advance(seconds(1));
+  CHECK(t.alice.statuses().empty()); // its death may not have been noticed yet: the next owner is waited for
+  t.c.advance(milliseconds(1200));
   REQUIRE(t.alice.statuses().size() == 1);
   CHECK(t.alice.statuses()[0] == 500);
+}
+
+TEST_CASE("links: an owner that comes back within two seconds is asked again, and the caller sees a slow answer (sip.md §6)") {
+  across t(2, 2);
+  t.left().dead_flows.insert(t.c.node(2).link_address());
+  t.alice.request(t.left(), "MESSAGE", t.bob.aor());
+  t.c.advance(milliseconds(700));
+  t.left().dead_flows.clear();
+  t.c.advance(milliseconds(300));
+  CHECK_MESSAGE(t.alice.take_response(407), t.c.trace); // by the owner of her key
 }
 
 TEST_CASE("links: a callee whose edge is gone is 480") {
