@@ -116,7 +116,7 @@ difference compare(std::string_view domain, const std::vector<record>& wanted_al
 }
 
 std::vector<change> in_order(const difference& d) {
-  std::vector<std::pair<int, change>> ranked;
+  std::vector<std::pair<std::pair<int, std::size_t>, change>> ranked; // rank, then as they came
   const auto rank = [](bool add, rr_type t) {
     switch (t) {
     case rr_type::txt: return add ? 0 : 6;
@@ -129,9 +129,9 @@ std::vector<change> in_order(const difference& d) {
     }
     return 4;
   };
-  for (const record& r : d.removed) ranked.emplace_back(rank(false, r.type), change{false, r});
-  for (const record& r : d.added) ranked.emplace_back(rank(true, r.type), change{true, r});
-  std::ranges::stable_sort(ranked, {}, [](const auto& p) { return p.first; });
+  for (const record& r : d.removed) ranked.emplace_back(std::pair{rank(false, r.type), ranked.size()}, change{false, r});
+  for (const record& r : d.added) ranked.emplace_back(std::pair{rank(true, r.type), ranked.size()}, change{true, r});
+  std::ranges::sort(ranked, {}, [](const auto& p) { return p.first; });
   std::vector<change> out;
   for (auto& [_, c] : ranked) out.push_back(std::move(c));
   return out;
