@@ -38,6 +38,14 @@ class Wire:
                 self.sock = tls.wrap_socket(self.sock, server_hostname=server_name)
         self.local = self.sock.getsockname()[:2]
 
+    @classmethod
+    def accepted(cls, sock):
+        """The server's end of a TCP connection."""
+        wire = cls.__new__(cls)
+        wire.transport, wire.buffer, wire.source, wire.sock, wire.remote = "tcp", b"", None, sock, sock.getpeername()
+        wire.local = sock.getsockname()[:2]
+        return wire
+
     def send(self, data, to=None):
         if self.transport == "udp":
             self.sock.sendto(data, to or self.remote)

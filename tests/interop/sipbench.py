@@ -5,6 +5,7 @@
         alice.register(), bob.register()
 """
 import os
+import select
 import socket
 import time
 
@@ -69,6 +70,41 @@ class Bench:
 
     def bindings(self, user):
         return [r for r in self.nodes["c"].cli("registrations", f"{user}@{DOMAIN}")]
+
+
+class ServerWire:
+    """A TCP server's end: takes whatever connections come, answers each request on its own."""
+
+    def __init__(self, ip):
+        self.transport, self.connections, self.source = "tcp", [], None
+        self.listener = socket.create_server((ip, 0))
+        self.local = self.listener.getsockname()
+
+    def send(self, data, to=None):
+        (to or self.connections[0]).send(data)
+
+    def receive(self, seconds):
+        end = time.monotonic() + seconds
+        while True:
+            for wire in list(self.connections):
+                try:
+                    data = wire.receive(0.01)
+                except ConnectionError:
+                    self.connections.remove(wire)
+                    continue
+                if data:
+                    self.source = wire
+                    return data
+            left = end - time.monotonic()
+            ready = select.select([self.listener] + [w.sock for w in self.connections], [], [], max(0.0, left))[0]
+            if self.listener in ready:
+                self.connections.append(Wire.accepted(self.listener.accept()[0]))
+            elif not ready:
+                return None
+
+    def close(self):
+        for w in self.connections + [self.listener]:
+            w.close()
 
 
 def other_socket(phone, edge):
