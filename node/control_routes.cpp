@@ -211,7 +211,6 @@ void control_routes::ask_all(const std::string& what, const std::string& sort_ke
 }
 
 json control_routes::answer_page(const std::string& what, const std::string& arg, const std::string& cursor) const {
-  static_cast<void>(arg);
   json rows = json::array();
   std::string next = from_hex(cursor).value_or(std::string{}); // the store's cursor is bytes, JSON wants text
   const auto take = [&](dht::table t, auto&& row_of) {
@@ -222,6 +221,11 @@ json control_routes::answer_page(const std::string& what, const std::string& arg
     take(dht::table::bindings, [&](const dht::record& rec) {
       const auto b = roles::decode_binding(rec.value);
       return b ? binding_row(*b, now()) : json();
+    });
+  } else if (what == "edge") { // a node that restarted: which bindings came through it
+    take(dht::table::bindings, [&](const dht::record& rec) {
+      const auto b = roles::decode_binding(rec.value);
+      return b && b->edge == arg ? json{{"binding", to_base64(rec.value)}} : json();
     });
   } else if (what == "calls") {
     take(dht::table::dialogs, [&](const dht::record& rec) {

@@ -1,5 +1,6 @@
 #include "node/runtime.hpp"
 
+#include "base/encoding.hpp"
 #include "base/log.hpp"
 #include "certs/credentials.hpp"
 #include "certs/x509.hpp"
@@ -206,6 +207,27 @@ json runtime::status_lines() const {
 void runtime::on_facts() {
   tls_->take_settings(cluster_->shared().stored());
   if (dns_) dns_->on_facts(cluster_->facts(), tls_->has_public());
+  if (query_ && !adopted_ && cluster_->facts()->serving) {
+    adopted_ = true;
+    adopt_bindings();
+  }
+}
+
+// Once, when this node serves for the first time: UDP flows outlive a restart, so their bindings are found and pinged on.
+void runtime::adopt_bindings() {
+  query_->ask(*cluster_->facts()->view, "edge", bundle_->name, [this](cluster_query::total t) {
+    const auto keys = cluster_->facts()->keys;
+    std::size_t found = 0;
+    for (const json& row : t.rows) {
+      const auto bytes = from_base64(row.value("binding", std::string{}));
+      auto b = bytes ? roles::decode_binding(*bytes) : std::unexpected(errc::malformed);
+      const auto holder = b ? roles::core::worker_of(*b, *keys) : std::nullopt;
+      if (!holder || *holder >= units_.size()) continue;
+      ++found;
+      workers_[*holder]->events().post([unit = units_[*holder].get(), b = std::move(*b)] { unit->core().adopt(b); });
+    }
+    if (found > 0) log::info("edge", fmt::format("{} bindings name this node as their edge", found));
+  });
 }
 
 std::string runtime::summary() const {

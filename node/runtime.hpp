@@ -41,6 +41,7 @@ private:
   dht::member_body body() const;
   dht::role_set permitted_roles() const;
   void on_facts();
+  void adopt_bindings();
   void stop_workers();
   nlohmann::json status_lines() const;
   control_services services();
@@ -69,6 +70,7 @@ private:
   std::unique_ptr<cluster_query> query_;
   std::unique_ptr<control_server> control_;
   mono_time started_{};
+  bool adopted_ = false;
 };
 
 } // namespace skald::node

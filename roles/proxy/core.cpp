@@ -51,6 +51,14 @@ core::core(worker_env& env, registrar_port& registrar, authenticator& auth, serv
 
 core::~core() = default;
 
+bool core::adopt(const binding& b) { return adopt_binding(impl_->w, b); }
+
+std::optional<std::uint16_t> core::worker_of(const binding& b, const key_ring& keys) {
+  const auto flow = flow_of(b, keys);
+  if (!flow) return std::nullopt;
+  return flow->worker;
+}
+
 void core::on_request(sip::server_id id, sip::message request, const sip::arrival& from) {
   worker& w = impl_->w;
   const context_ptr c = w.calls.create(id, request, from, w.names());

@@ -1,11 +1,13 @@
 #pragma once
 // The core of one worker: what the transaction layer hands up goes to the stages, what comes back to the branches.
 // One per worker, on its thread.
+#include "roles/core/binding.hpp"
 #include "roles/core/ports.hpp"
 #include "sip/transaction/layer.hpp"
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace skald::roles {
@@ -35,6 +37,10 @@ public:
 
   // A stream broke: its subscriber is not reached by it any more.
   void on_flow_gone(const sip::flow& f);
+  // After a restart: a binding of the store that names this node as its edge. True if its flow is still of use.
+  bool adopt(const binding& b);
+  // The worker that held the flow of a binding; nullopt: its Path holds no token of ours.
+  static std::optional<std::uint16_t> worker_of(const binding& b, const key_ring& keys);
   // Requests under way; for drain and metrics.
   std::size_t size() const;
 

@@ -36,6 +36,12 @@ way way_outside(const name_index& names, sip::message m);
 // From orig, or in: a foreign callee leaves from the caller's edge.
 void run_out_foreign(worker& w, const context_ptr& c, stage from);
 
+// ---- after a restart
+// The flow that a binding was registered over, by the token in its Path.
+std::optional<sip::flow> flow_of(const binding& b, const key_ring& keys);
+// A binding that names this node, over UDP: whose flow it is, and that it wants pings. False: not adopted.
+bool adopt_binding(worker& w, const binding& b);
+
 // ---- shared by in and term
 // Takes one from Max-Forwards; false: it was spent, and 483 is answered.
 bool take_hop(worker& w, const context_ptr& c);
