@@ -5,7 +5,7 @@ cd "$root"
 
 packages_build="meson ninja-build ccache pkg-config g++-12 g++ cmake libasio-dev libopendht-dev libmsgpack-cxx-dev
   libgnutls28-dev nettle-dev libc-ares-dev libknot-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev
-  libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev prometheus-cpp-dev doctest-dev ca-certificates"
+  libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev doctest-dev ca-certificates"
 packages_test="baresip-core sip-tester bind9 bind9-utils bind9-dnsutils knot knot-dnsutils pdns-server
   pdns-backend-sqlite3 sqlite3 iproute2 nftables openssl gnutls-bin curl sox python3 procps util-linux"
 packages_fuzz="clang-19 libclang-rt-19-dev lld-19"
