@@ -2,6 +2,7 @@
 """Calls through three nodes with four workers each: set-up, forking, what answers win, what passes in a dialog."""
 import re
 
+from cluster import wait_for
 from phone import SDP, Dialog, Phone, establish
 from scenario import main, scenario
 from sipbench import DOMAIN, Bench, answer_with, cancel_of, cancelled, hang_up, re_invite, status
@@ -331,12 +332,11 @@ def _(bench):
 def _(bench):
     p, q = bench.pair("a", "b")
     mine, _ = establish(p, q)
-    from cluster import wait_for
-
     def shown(node):
         return [c for c in node.cli("calls") if mine.call_id in str(c)]
     for node in bench.nodes.values():
-        wait_for("the call is shown", 2, lambda: shown(node))
+        row = wait_for("the call is shown", 2, lambda: shown(node))[0]
+        assert p.user in row["caller"] and q.user in row["callee"] and sorted(row["edges"]) == ["a", "b"], row
     hang_up(mine, q)
     for node in bench.nodes.values():
         wait_for("the call is gone", 2, lambda: not shown(node))
