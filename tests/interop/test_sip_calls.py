@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Calls through three nodes with four workers each: set-up, forking, what answers win, what passes in a dialog."""
 import re
+import ssl
 
 from cluster import wait_for
-from phone import SDP, Dialog, Phone, establish
+from phone import SDP, Dialog, Phone, Wire, establish, tls_context
 from scenario import main, scenario
 from sipbench import DOMAIN, Bench, answer_with, cancel_of, cancelled, hang_up, re_invite, status
 from sipmsg import token
@@ -326,6 +327,50 @@ def _(bench):
     p.wire.send(text.encode())
     q.reply(q.expect_request("INVITE"), 200, "OK", to_tag="x", body=SDP.format(ip=q.ip))
     hang_up(Dialog(p, ask, status(p.expect_final(ask), 200), True), q)
+
+
+@scenario("a phone behind a NAT is reached by its flow: its Contact and Via may say what they like (RFC 3581)")
+def _(bench):
+    p, q = bench.phone("a"), bench.phone("b")
+    for x in (p, q):
+        x.ip, x.port = "10.1.2.3", 9999
+        x.via = lambda branch=None: f"SIP/2.0/UDP 10.1.2.3:9999;branch={branch or 'z9hG4bK' + token()}"
+        assert x.register().status == 200
+    mine, theirs = establish(p, q)
+    assert mine.target == f"sip:{q.user}@10.1.2.3:9999"
+    re_invite(theirs, mine)
+    hang_up(mine, q)
+
+
+@scenario("a phone that unregisters in a call keeps the call")
+def _(bench):
+    p, q = bench.pair("a", "b")
+    mine, theirs = establish(p, q)
+    for x in (p, q):
+        assert x.register(expires=0).status == 200
+    re_invite(mine, theirs)
+    hang_up(theirs, p)
+
+
+@scenario("a callee whose connection is gone in a call: 500 with Retry-After, neither 481 nor 503 (sip.md §6)")
+def _(bench):
+    p, q = bench.pair("a", "b", "udp", "tcp")
+    mine, _ = establish(p, q)
+    q.wire.close()
+    answer = status(p.transact(mine.request("INFO")), 500)
+    assert answer.get("retry-after")
+
+
+@scenario("a TLS phone that checks for another name, or trusts other authorities, does not connect")
+def _(bench):
+    for tls, name in ((bench.tls, "sip.other.test"), (tls_context(), DOMAIN)):
+        try:
+            Wire("tls", (f"{bench.network}.99", 0), bench.edge("a", "tls"), tls, name)
+        except ssl.SSLCertVerificationError:
+            continue
+        raise AssertionError(f"connected as {name}")
+    for name in (DOMAIN, f"a.{DOMAIN}"):
+        Wire("tls", (f"{bench.network}.99", 0), bench.edge("a", "tls"), bench.tls, name).close()
 
 
 @scenario("`skald calls` shows a call while it stands, at every node, and no longer")
