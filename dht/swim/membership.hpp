@@ -83,6 +83,8 @@ public:
   void body_known(const node_id& member, const member_body& b, mono_time now);
   // Facts from elsewhere (the directory, a peer file): living members are taken up, deaths are hearsay.
   void merge(std::span<const fact> facts, mono_time now);
+  // That member acts on another view (a write or a request met another owner): exchange lists now, unless one just was.
+  void compare_views(const node_id& peer, mono_time now);
   // The kernel says that a process is gone (reset, port unreachable): probe it at once, nothing more (B4).
   void peer_hint(const node_id& peer, mono_time now);
   // Its certificate was revoked: out of the view, and never heard again.
@@ -118,6 +120,7 @@ private:
   void merge_list(const members_list& l, const node_id* from, mono_time now);
   void merge_one(const fact& f, mono_time now);
   void compare_digest(peer& p, mono_time now);
+  void begin_exchange(const node_id& with, mono_time now);
   void send_list(const node_id& to, frame_type type);
 
   // membership_watch.cpp: heartbeats, probes, suspicion

@@ -232,10 +232,20 @@ void membership::compare_digest(peer& p, mono_time now) {
   if (p.differs_since == never) p.differs_since = now;
   if (now - p.differs_since <= config_.timing.gossip * differing_ticks || now < exchange_free_) return;
   p.differs_since = now;
+  begin_exchange(p.known.id, now);
+}
+
+void membership::begin_exchange(const node_id& with, mono_time now) {
   exchange_free_ = now + config_.timing.gossip * exchange_pause_ticks;
   exchange_sent_ = now;
   exchanges.add();
-  send_list(p.known.id, frame_type::members_exchange);
+  send_list(with, frame_type::members_exchange);
+}
+
+void membership::compare_views(const node_id& with, mono_time now) {
+  const peer* p = table_.find(with);
+  if (p == nullptr || is_self(*p) || !p->known.alive() || now < exchange_free_) return;
+  begin_exchange(with, now);
 }
 
 } // namespace skald::dht

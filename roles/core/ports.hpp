@@ -37,6 +37,8 @@ public:
   virtual ~cluster_port() = default;
   virtual facts_ptr facts() const = 0; // one atomic load
   virtual dht::store_api& store() = 0;
+  // A node sent us what we own less than it thinks: its view and ours differ, and should be compared. Any thread.
+  virtual void views_differ(const node_id& peer) { static_cast<void>(peer); }
 };
 
 // What the transport knows of a live flow.

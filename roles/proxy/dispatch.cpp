@@ -119,6 +119,7 @@ void run_link(worker& w, const context_ptr& c) {
     if (owner == nullptr) return w.calls.answer_retry(c, 500, retry_after);
     return run_here(w, c, r->stage, r->aor);
   }
+  if (facts.view && r->stamp != facts.view->stamp.text()) w.env.cluster.views_differ(c->from.peer);
   if (r->hop >= stage_hops_max) { // sip.md §1: a third hop for one stage
     third_hops.add();
     return w.calls.answer_retry(c, 500, retry_after);

@@ -56,6 +56,8 @@ public:
 
   facts_ptr facts() const override { return facts_; }
   dht::store_api& store() override;
+  void views_differ(const node_id& peer) override { compared_with_.push_back(peer); }
+  std::vector<node_id> compared_with_; // whose view was found to differ
   void open(const sip::target& to, std::move_only_function<void(std::optional<sip::flow>)> done) override;
   void open_link(const node_id& to, std::move_only_function<void(std::optional<sip::flow>)> done) override;
   std::optional<flow_facts> facts(const sip::flow&) const override { return flow_facts{}; }

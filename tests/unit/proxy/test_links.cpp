@@ -192,6 +192,9 @@ TEST_CASE("links: nodes that disagree pass a stage on once; the third hop is 500
   const auto only = [&](test_node& believer, test_node& owner) {
     auto facts = std::make_shared<cluster_facts>(*believer.facts_);
     facts->registrars = dht::ring::build({{owner.id, 100, ""}});
+    auto view = std::make_shared<dht::view>(*facts->view);
+    view->stamp.hash = owner.id.head(); // another belief, another stamp
+    facts->view = view;
     believer.facts_ = facts;
   };
   only(t.c.node(0), t.c.node(2));
@@ -200,6 +203,8 @@ TEST_CASE("links: nodes that disagree pass a stage on once; the third hop is 500
   carol.request(t.right(), "MESSAGE", t.bob.aor());
   const auto refused = carol.take_response(500);
   REQUIRE_MESSAGE(refused, t.c.trace);
+  // Each of the two that were asked wrongly compares views with who asked (sip.md §1).
+  CHECK(t.c.node(0).compared_with_.size() + t.c.node(2).compared_with_.size() >= 1);
 }
 
 TEST_CASE("links: an owner that cannot be reached is 500 or 480, never a silence") {
