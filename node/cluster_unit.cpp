@@ -3,6 +3,7 @@
 #include "base/log.hpp"
 #include "certs/credentials.hpp"
 #include "dht/directory/record.hpp"
+#include "node/port_holder.hpp"
 #include "node/state_dir.hpp"
 
 #include <algorithm>
@@ -111,6 +112,8 @@ outcome<void> cluster_unit::start_mesh() {
     log::error("mesh", fmt::format("another process runs with this node's bundle at {}; this one stops", at.text()));
     if (stop_asked) stop_asked();
   };
+  for (const endpoint& e : mesh.bind) // the mesh could not say who has it
+    if (auto free = probe_port("udp", e); !free) return free;
   auto opened = dht::mesh::open(events_.io(), clock_, std::move(mesh), std::move(on));
   if (!opened) return std::unexpected(opened.error());
   mesh_ = std::move(*opened);
