@@ -2,6 +2,7 @@
 
 #include "base/metrics.hpp"
 #include "roles/core/location.hpp"
+#include "roles/core/names.hpp"
 #include "sip/auth/challenge.hpp"
 #include "sip/auth/credentials.hpp"
 #include "sip/auth/nonce.hpp"
@@ -34,6 +35,27 @@ void count(const auth_result& r) {
   case auth_verdict::bad_request: return malformed.add();
   case auth_verdict::unavailable: return no_answer.add();
   }
+}
+
+// The host as sip.md §1 reads it: a node's name or address stands for the default domain. Empty: not ours.
+std::string domain_named(const name_index& names, const sip::uri& u) {
+  switch (names.kind_of(u.host, u.port)) {
+  case host_kind::foreign: return {};
+  case host_kind::domain: return to_lower(u.host);
+  case host_kind::node:
+  case host_kind::address: return names.facts()->config->default_domain;
+  }
+  return {};
+}
+
+// RFC 7616 §3.4.6: `uri` is the Request-URI, or names the same in another way (a client that was given an address).
+bool names_the_same(const facts_ptr& facts, std::string_view digest_uri, std::string_view request_uri) {
+  if (sip::digest_uri_fits(digest_uri, request_uri)) return true;
+  const auto a = sip::parse_uri(digest_uri), b = sip::parse_uri(request_uri);
+  if (!a || !b || sip::unescape(a->user) != sip::unescape(b->user)) return false;
+  const name_index names(facts);
+  const std::string domain = domain_named(names, *a);
+  return !domain.empty() && domain == domain_named(names, *b);
 }
 
 // The value of the first credentials for that realm (RFC 3261 §22.3: one for each).
@@ -122,7 +144,7 @@ void authenticator::check(auth_question question, std::move_only_function<void(a
   }
   if (a.credentials) {
     if (a.credentials->qop == sip::digest_qop::auth_int) return finish(auth_verdict::bad_request, "qop=auth-int Not Offered");
-    if (!sip::digest_uri_fits(a.credentials->uri, a.question.request.request_uri())) // RFC 7616 §3.4.6
+    if (!names_the_same(a.facts, a.credentials->uri, a.question.request.request_uri()))
       return finish(auth_verdict::bad_request, "Digest URI Names Another Resource");
     result.aor = aor_of_username(a.credentials->username, a.question.realm).value_or(std::string{});
     if (a.question.only_claimed && result.aor != a.question.claimed) return finish(auth_verdict::forbidden, {});

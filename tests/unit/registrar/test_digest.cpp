@@ -163,6 +163,14 @@ TEST_CASE("digest: uri has to name the Request-URI's user and host; auth-int and
   CHECK(b.register_with_digest(p).status() == 400);
   p.digest_uri = "sip:example.com:5060;transport=tcp", ++p.cseq;
   CHECK(b.register_with_digest(p).status() == 200);
+  p.digest_uri = "sip:198.51.100.1:5060", ++p.cseq; // a node's address stands for the domain (sip.md §1)
+  CHECK(b.register_with_digest(p).status() == 200);
+  p.digest_uri = "sip:192.0.2.99", ++p.cseq;
+  CHECK(b.register_with_digest(p).status() == 400);
+  p.digest_uri = "sip:someone@example.com", ++p.cseq;
+  CHECK(b.register_with_digest(p).status() == 400);
+  p.digest_uri.reset(), ++p.cseq;
+  CHECK(b.register_with_digest(p).status() == 200);
   p.qop = "auth-int";
   CHECK(b.next(p).status() == 400);
   p.qop = "auth", p.nc = 0, ++p.cseq;
