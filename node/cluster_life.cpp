@@ -40,6 +40,7 @@ void cluster_unit::on_view(dht::view_ptr v) {
   view_ = std::move(v);
   for (auto it = records_.begin(); it != records_.end();) // records of the forgotten go
     it = view_->find(it->first) != nullptr || it->first == config_.bundle->id ? std::next(it) : records_.erase(it);
+  std::erase_if(versions_, [&](const auto& v) { return view_->find(v.first) == nullptr; });
   publish_facts();
   remember();
 }
@@ -126,24 +127,28 @@ std::string cluster_unit::waiting_for() const {
 
 void cluster_unit::join_tick() {
   if (leaving_) return;
-  if (!membership_->joined() && !seeds_) {
+  // An active node goes on looking while it is alone: two founders' halves must find each other.
+  const bool lonely = alive_count(*view_) < 2;
+  bool waiting = membership_->state() == dht::member_state::joining;
+  if (waiting ? !membership_->joined() && join_ticks_ % 4 == 0 : lonely) look_for_seeds(!waiting);
+  if (!membership_->joined() || lonely)
+    for (const dht::mesh_peer& p : mesh_->peers()) membership_->contact(p.id, clock_.now());
+  try_activate();
+  waiting = membership_->state() == dht::member_state::joining;
+  if (waiting && ++join_ticks_ % 20 == 0) log::info("membership", "waiting for " + waiting_for());
+  events_.timers().at(events_.now() + (waiting ? join_retry : lonely ? seconds(5) : seconds(30)), [this] { join_tick(); });
+}
+
+void cluster_unit::look_for_seeds(bool again) {
+  if (!seeds_ || again) { // again: what is remembered is newer than at the start
     std::vector<std::string> seeds = config_.node.seeds;
     if (seeds.empty()) seeds = config_.bundle->seeds;
     seeds_ = std::make_unique<seed_finder>(dns_, std::move(seeds), remembered_peers_, config_.bundle->domain);
   }
-  if (!membership_->joined() && join_ticks_ % 4 == 0)
-    seeds_->look([this](const endpoint& e) {
-      const bool self = e.port == config_.node.overlay_port && std::ranges::find(config_.addresses, e.ip) != config_.addresses.end();
-      if (!self) mesh_->connect(e);
-    });
-  if (!membership_->joined())
-    for (const dht::mesh_peer& p : mesh_->peers()) membership_->contact(p.id, clock_.now());
-  try_activate();
-  const bool waiting = membership_->state() == dht::member_state::joining;
-  if (waiting && ++join_ticks_ % 20 == 0) log::info("membership", "waiting for " + waiting_for());
-  // An active node goes on looking while it is alone: two founders' halves must find each other.
-  const bool lonely = alive_count(*view_) < 2;
-  events_.timers().at(events_.now() + (waiting ? join_retry : lonely ? seconds(5) : seconds(30)), [this] { join_tick(); });
+  seeds_->look([this](const endpoint& e) {
+    const bool self = e.port == config_.node.overlay_port && std::ranges::find(config_.addresses, e.ip) != config_.addresses.end();
+    if (!self) mesh_->connect(e);
+  });
 }
 
 // ---- leaving
@@ -174,7 +179,7 @@ void cluster_unit::leave_tick(mono_time until) {
 }
 
 void cluster_unit::stop() {
-  remember();
+  if (view_) write_memory(); // now: no timer runs any more
   directory_.reset();
 }
 
@@ -202,7 +207,7 @@ void cluster_unit::write_memory() {
   }
   nlohmann::json kept = nlohmann::json::array();
   for (const endpoint& e : remembered_peers_) kept.push_back(e.text());
-  const nlohmann::json out{{"life", membership_->life()}, {"members", remembered_members_}, {"peers", kept}, {"profile", profile_}};
+  const nlohmann::json out{{"life", membership_->life()}, {"version", config_.body.version}, {"members", remembered_members_}, {"peers", kept}, {"profile", profile_}};
   if (const auto written = write_file(config_.state_dir + "/cluster.json", out.dump()); !written) log::error("state", written.error().what);
 }
 

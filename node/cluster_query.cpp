@@ -69,7 +69,9 @@ void cluster_query::finish(std::uint64_t id) {
 }
 
 void cluster_query::on_frame(const node_id& from, const dht::frame& f) {
-  const json j = json::parse(f.body, nullptr, false);
+  // Rows are objects of texts, numbers and lists of texts: what is deeper is left out, for copying and writing recurse.
+  const auto shallow = [](int depth, json::parse_event_t, json&) { return depth <= query_depth_max; };
+  const json j = json::parse(f.body, shallow, false);
   if (!j.is_object()) return;
   if (f.type == dht::frame_type::control_request) on_request(from, j);
   else on_reply(from, j);
@@ -90,7 +92,8 @@ void cluster_query::on_reply(const node_id& from, const json& j) {
   if (found == pending_.end() || !found->second.waiting.contains(from)) return;
   pending& p = found->second;
   if (j.contains("rows") && j["rows"].is_array())
-    for (const json& row : j["rows"]) p.gathered.rows.push_back(row);
+    for (const json& row : j["rows"])
+      if (row.is_object()) p.gathered.rows.push_back(row);
   const std::string next = j.contains("next") && j["next"].is_string() ? j["next"].get<std::string>() : std::string{};
   if (!next.empty() && p.gathered.rows.size() < query_rows_max && send_request(from, id, p, next)) {
     timers_.cancel(p.timer); // progress: the deadline is for silence

@@ -18,6 +18,7 @@ namespace skald::node {
 inline constexpr duration query_deadline = seconds(2);
 inline constexpr std::size_t queries_max = 256;        // under way at once; over it a question is refused
 inline constexpr std::size_t query_page_rows = 500;   // rows in one reply; the asker goes on from the cursor
+inline constexpr int query_depth_max = 8;              // nesting of a reply
 inline constexpr std::size_t query_rows_max = 1'000'000;
 
 class cluster_query {

@@ -24,6 +24,12 @@ std::string gossip_frame(dht::frame_type type, std::string_view body) {
 
 constexpr std::string_view memory_file = "/cluster.json";
 
+// The file may have been edited or be of another version: what is not a number counts as not there.
+std::uint64_t number_in(const json& j, const char* key) {
+  const auto found = j.find(key);
+  return found != j.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+}
+
 } // namespace
 
 cluster_unit::cluster_unit(cluster_unit_config config, loop& events, const clock& clk, rng& random,
@@ -37,12 +43,14 @@ outcome<void> cluster_unit::open_state() {
   if (const auto text = read_file(config_.state_dir + std::string(memory_file)); text) {
     const json j = json::parse(*text, nullptr, false);
     if (j.is_object()) {
-      known_life_ = j.value("life", std::uint64_t{0});
-      remembered_members_ = j.value("members", std::size_t{0});
-      profile_ = j.value("profile", std::string("lan"));
-      for (const json& p : j.value("peers", json::array()))
-        if (p.is_string())
-          if (const auto e = endpoint::parse(p.get<std::string>())) remembered_peers_.push_back(*e);
+      known_life_ = number_in(j, "life");
+      known_version_ = number_in(j, "version");
+      remembered_members_ = number_in(j, "members");
+      if (j.contains("profile") && j["profile"] == "wan") profile_ = "wan";
+      if (j.contains("peers"))
+        for (const json& p : j["peers"])
+          if (p.is_string())
+            if (const auto e = endpoint::parse(p.get<std::string>())) remembered_peers_.push_back(*e);
     }
   }
   auto durable = sqlite_table::open(config_.state_dir + "/durable.db");
@@ -123,7 +131,8 @@ outcome<void> cluster_unit::start_mesh() {
 void cluster_unit::start_membership() {
   dht::membership_config m{.self = config_.bundle->id};
   m.body = config_.body;
-  m.body.version = static_cast<std::uint64_t>(clock_.wall());
+  // Newer than every earlier body of this node, even where the clock was set back meanwhile.
+  m.body.version = std::max(static_cast<std::uint64_t>(clock_.wall()), known_version_ + 1);
   m.known_life = known_life_;
   if (profile_ == "wan") m.timing = dht::wan_profile();
   own_record_ = dht::make_record(m.body, *config_.bundle);
@@ -221,14 +230,19 @@ void cluster_unit::on_link_down(const node_id& peer) {
 void cluster_unit::take_record(std::string_view bytes) {
   const auto opened = dht::open_record(bytes, certs::trust_of(*config_.bundle), clock_.wall());
   if (!opened) return;
-  records_[opened->id] = std::string(bytes);
-  take_entry(*opened);
+  if (take_entry(*opened)) records_[opened->id] = std::string(bytes);
 }
 
-void cluster_unit::take_entry(const dht::directory_entry& e) {
-  if (e.id == config_.bundle->id || e.body.addresses.empty()) return;
+// Whoever hands a record on may hand on an old one, as it is signed for good: a newer one is never replaced by it.
+bool cluster_unit::take_entry(const dht::directory_entry& e) {
+  if (e.id == config_.bundle->id || e.body.addresses.empty()) return false;
+  if (const auto known = versions_.find(e.id); known != versions_.end() && e.body.version < known->second) return false;
+  versions_[e.id] = e.body.version;
   mesh_->set_address(e.id, {e.body.addresses.front(), e.body.overlay_port});
-  link_addresses_.with([&](auto& all) { all[e.id] = {e.body.addresses.front(), e.body.link_port}; });
+  link_addresses_.with([&](auto& all) {
+    if (all.size() >= link_addresses_max && view_) std::erase_if(all, [&](const auto& a) { return view_->find(a.first) == nullptr; });
+    all[e.id] = {e.body.addresses.front(), e.body.link_port};
+  });
   membership_->body_known(e.id, e.body, clock_.now());
   arm_membership();
 }
@@ -238,6 +252,7 @@ void cluster_unit::on_body_wanted(const node_id& member, std::uint64_t) {
   if (mesh_->send_gossip(member, request)) return;
   std::size_t asked = 0;
   for (const dht::mesh_peer& p : mesh_->peers())
+  return true;
     if (asked++ < 3) mesh_->send_gossip(p.id, request);
 }
 
@@ -261,7 +276,7 @@ void cluster_unit::read_directory() {
   };
   directory_->read(
       [this](const dht::directory_entry& e) {
-        take_entry(e);
+        if (!take_entry(e)) return;
         if (!mesh_->has_session(e.id) && !e.body.addresses.empty()) mesh_->connect({e.body.addresses.front(), e.body.overlay_port});
       },
       again);

@@ -97,14 +97,14 @@ private:
   void on_gossip(const node_id& from, std::string_view bytes);
   void on_peer(const dht::mesh_peer& peer);
   void take_record(std::string_view record);
-  void take_entry(const dht::directory_entry& e);
+  bool take_entry(const dht::directory_entry& e); // false: older than what is known
   void read_directory();
 
   // cluster_life.cpp: what follows
   void publish_facts();
   void set_profile(const std::string& name);
   void join_tick();
-  void look_for_seeds();
+  void look_for_seeds(bool again);
   bool may_begin_alone() const;
   void try_activate();
   void leave_tick(mono_time until);
@@ -134,10 +134,11 @@ private:
   std::atomic<roles::facts_ptr> facts_;
   guarded<std::unordered_map<node_id, endpoint>> link_addresses_;
   std::map<node_id, std::string> records_; // newest signed record of each member, for those who ask
+  std::unordered_map<node_id, std::uint64_t> versions_; // of the members' bodies
   std::string own_record_;
 
   // What the last life left: known_life_ 0 and remembered_members_ 0 where there was none.
-  std::uint64_t known_life_ = 0;
+  std::uint64_t known_life_ = 0, known_version_ = 0;
   std::size_t remembered_members_ = 0;
   std::string profile_ = "lan"; // the setting, as last known: a start does not wait for it
   std::vector<endpoint> remembered_peers_;
@@ -156,4 +157,6 @@ inline constexpr duration leave_deadline = seconds(15);
 inline constexpr duration directory_period = std::chrono::minutes(10);
 inline constexpr duration join_retry = milliseconds(500);
 
+// Nodes of which an address is kept, members and others: over it those that are no members are forgotten.
+inline constexpr std::size_t link_addresses_max = 2 * dht::members_max;
 } // namespace skald::node

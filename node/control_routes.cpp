@@ -319,7 +319,9 @@ void control_routes::set_setting(const control_request& r, respond done) {
   const json body = parse_body(r);
   const std::string key = field(body, "key"), value = field(body, "value");
   const bool reset = value.empty();
-  if (const auto checked = roles::check_setting(key, value); !checked && (!reset || roles::nearest_key(key) != key))
+  // What is there can always be taken away: tls.DOMAIN, or what another version of skald has set.
+  const bool known = roles::nearest_key(key) == key || services_.shared->stored().contains(key);
+  if (const auto checked = roles::check_setting(key, value); !checked && (!reset || !known))
     return done(reply_failure(checked.error(), 400));
   put_settings({{key, value, 0, reset}}, {{"key", key}, {"set", !reset}}, std::move(done));
 }

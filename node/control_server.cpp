@@ -87,6 +87,22 @@ void on_completed(void*, MHD_Connection*, void** state, MHD_RequestTerminationCo
   *state = nullptr;
 }
 
+// Only a socket that nobody listens on is taken away: neither a file that happens to have this name, nor the socket of
+// a process that runs.
+outcome<void> make_way(const std::string& path, const sockaddr_un& address) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) != 0) return {};
+  if (!S_ISSOCK(info.st_mode))
+    return std::unexpected(failure{fmt::format("control socket {}: there is a file of this name", path), "give another path with --control"});
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const bool answers = fd >= 0 && (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN);
+  if (fd >= 0) ::close(fd);
+  if (answers)
+    return std::unexpected(failure{fmt::format("control socket {}: another process listens there", path), "give another path with --control"});
+  ::unlink(path.c_str());
+  return {};
+}
+
 outcome<int> listen_unix(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -94,7 +110,7 @@ outcome<int> listen_unix(const std::string& path) {
     return std::unexpected(failure{fmt::format("{}: a socket path may have {} characters at most", path, sizeof address.sun_path - 1),
                                    "give a shorter one with --control"});
   std::memcpy(address.sun_path, path.data(), path.size());
-  ::unlink(path.c_str());
+  if (auto free = make_way(path, address); !free) return std::unexpected(free.error());
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   const mode_t former = ::umask(0177); // the socket is born 0600
   const bool good = fd >= 0 && ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&

@@ -10,9 +10,9 @@
 #include "node/version.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <fmt/format.h>
-#include <future>
 #include <nlohmann/json.hpp>
 #include <pthread.h>
 #include <unistd.h>
@@ -35,10 +35,7 @@ runtime::runtime(node_config config, certs::bundle bundle)
     : config_(std::move(config)), bundle_(std::make_shared<const certs::bundle>(std::move(bundle))),
       trust_(certs::trust_of(*bundle_)), cluster_loop_(clock_), group_(clock_, random_.next()) {}
 
-runtime::~runtime() {
-  stop_workers();
-  if (lock_ >= 0) ::close(lock_);
-}
+runtime::~runtime() { stop_workers(); }
 
 dht::role_set runtime::permitted_roles() const {
   dht::role_set out;
@@ -118,7 +115,7 @@ outcome<void> runtime::start() {
   if (auto made = make_state_dir(state_dir_); !made) return made;
   auto locked = lock_state_dir(state_dir_);
   if (!locked) return std::unexpected(locked.error());
-  lock_ = *locked;
+  lock_ = owned_fd(*locked);
 
   tls_ = std::make_unique<phone_tls>(bundle_, group_.streams.phones, group_.streams.outbound);
   group_.live.seed(static_cast<std::uint32_t>(random_.next()));
@@ -219,7 +216,8 @@ void runtime::adopt_bindings() {
     const auto keys = cluster_->facts()->keys;
     std::size_t found = 0;
     for (const json& row : t.rows) {
-      const auto bytes = from_base64(row.value("binding", std::string{}));
+      const auto stored = row.find("binding");
+      const auto bytes = stored != row.end() && stored->is_string() ? from_base64(stored->get_ref<const std::string&>()) : std::unexpected(errc::malformed);
       auto b = bytes ? roles::decode_binding(*bytes) : std::unexpected(errc::malformed);
       const auto holder = b ? roles::core::worker_of(*b, *keys) : std::nullopt;
       if (!holder || *holder >= units_.size()) continue;
@@ -249,26 +247,24 @@ int runtime::run() {
   sigemptyset(&wanted);
   sigaddset(&wanted, SIGTERM);
   sigaddset(&wanted, SIGINT);
+  std::atomic<bool> left = false; // outlives the thread that sets it
   std::jthread cluster_thread([this] { cluster_loop_.run(); });
   int signal = 0;
   sigwait(&wanted, &signal);
   log::info("node", "stopping");
-  std::atomic<bool> left = false;
   cluster_loop_.post_always([&] { cluster_->leave([&] { left = true; }); });
   // A second signal, or the deadline, ends it at once.
   const timespec step{0, 20'000'000};
   for (int i = 0; i < 1000 && !left; ++i)
     if (sigtimedwait(&wanted, nullptr, &step) > 0) break;
   stop_workers();
-  std::promise<void> stopped;
   cluster_loop_.post_always([&] {
     dns_.reset();
     links_->stop();
     cluster_->stop();
-    stopped.set_value();
+    cluster_loop_.stop();
   });
-  stopped.get_future().wait();
-  cluster_loop_.stop();
+  cluster_thread.join();
   return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "node/dns_client.hpp"
 #include "node/dns_unit.hpp"
 #include "node/phone_tls.hpp"
+#include "node/socket_address.hpp"
 #include "node/system_clock.hpp"
 #include "node/system_rng.hpp"
 #include "node/worker.hpp"
@@ -51,7 +52,7 @@ private:
   std::vector<ip_address> addresses_;
   dht::role_set roles_;
   std::string state_dir_, control_path_;
-  int lock_ = -1;
+  owned_fd lock_; // let go of last: nobody else may use the state directory before everything here is closed
   system_clock clock_;
   trust_slot trust_;
   system_rng random_; // the cluster thread's

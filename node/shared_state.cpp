@@ -99,7 +99,8 @@ void shared_state::make_key_if_due() {
 }
 
 void shared_state::take_settings(const dht::fetch_result& r) {
-  if (!r.firm && r.records.empty()) return; // in doubt: keep what we have
+  // In doubt: what we have is kept. A doubtful answer may be an old one, and is good enough only for having none.
+  if (!r.firm && (settings_loaded_ || r.records.empty())) return;
   std::map<std::string, std::string> found;
   for (const dht::record& rec : r.records) found[rec.item] = rec.value;
   const bool first = !settings_loaded_;
