@@ -276,7 +276,8 @@ void cluster_unit::read_directory() {
   };
   directory_->read(
       [this](const dht::directory_entry& e) {
-        if (!take_entry(e)) return;
+        // An entry of this node itself, at another address, is a twin's: talking to it tells.
+        if (!take_entry(e) && e.id != config_.bundle->id) return;
         if (!mesh_->has_session(e.id) && !e.body.addresses.empty()) mesh_->connect({e.body.addresses.front(), e.body.overlay_port});
       },
       again);
