@@ -1,5 +1,7 @@
 #include "node/cli.hpp"
 
+#include "base/nearest.hpp"
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <functional>
@@ -86,6 +88,8 @@ void add_certificates(CLI::App& app, parsed& p) {
   set->add_option("--cert", p.cert_file, "certificate chain, PEM")->required();
   set->add_option("--key", p.key_file, "private key, PEM")->required();
   set->add_option("--domain", p.domain, "the domain it is for [the cluster's]");
+  CLI::App* unset = command(*tls, p, "unset", "go back to the nodes' own certificates", [&p] { return cmd_tls_unset(p.context, p.domain); });
+  unset->add_option("--domain", p.domain, "the domain it was for [the cluster's]");
   command(*tls, p, "status", "what each node shows to phones", [&p] { return cmd_tls_status(p.context); });
 }
 
@@ -142,6 +146,30 @@ void add_dev(CLI::App& app, parsed& p) {
   dev->add_option("--dir", p.dev.dir, "where its files go [a temporary directory]");
 }
 
+// Why a command line was not understood. CLI11 says of a mistyped command only that one is missing: this names it.
+failure usage_failure(const CLI::App& app, const CLI::ParseError& e, int argc, char** argv) {
+  const CLI::App* at = &app;
+  std::string path = "skald";
+  for (int i = 1; i < argc && at->get_require_subcommand_min() > 0; ++i) {
+    const std::string word = argv[i];
+    if (word == "--control") ++i;
+    if (word.starts_with('-')) continue;
+    const CLI::App* next = nullptr;
+    std::vector<std::string_view> words;
+    for (const CLI::App* sub : at->get_subcommands([](const CLI::App*) { return true; })) {
+      words.push_back(sub->get_name());
+      if (sub->get_name() == word) next = sub;
+    }
+    if (next == nullptr) {
+      const std::string near = nearest_word(word, words);
+      return {fmt::format("unknown command \"{} {}\"", path, word), near.empty() ? path + " --help lists them" : fmt::format("did you mean \"{}\"?", near)};
+    }
+    at = next;
+    path += " " + word;
+  }
+  return {e.what(), fmt::format("see: {} --help", path)};
+}
+
 } // namespace
 
 int run_cli(int argc, char** argv) {
@@ -161,8 +189,10 @@ int run_cli(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    const int code = app.exit(e);
-    return code == 0 ? exit_done : exit_usage;
+    if (e.get_exit_code() == 0) return app.exit(e) == 0 ? exit_done : exit_usage; // --help
+    for (int i = 1; i < argc; ++i)
+      if (std::string_view(argv[i]) == "--json") p.context.json = true;
+    return report(p.context, usage_failure(app, e, argc, argv), exit_usage);
   }
   if (app.got_subcommand("dev")) return cmd_dev(p.context, p.dev, program);
   return p.chosen ? p.chosen() : exit_usage;

@@ -42,6 +42,7 @@ int cmd_leave(const cli_context& c);
 int cmd_set(const cli_context& c, const std::string& key, const std::string& value, bool has_value);
 int cmd_metrics(const cli_context& c);
 int cmd_tls_set(const cli_context& c, const std::string& cert_file, const std::string& key_file, const std::string& domain);
+int cmd_tls_unset(const cli_context& c, const std::string& domain);
 int cmd_tls_status(const cli_context& c);
 int cmd_version(const cli_context& c);
 

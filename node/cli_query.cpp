@@ -142,6 +142,10 @@ int cmd_tls_set(const cli_context& c, const std::string& cert_file, const std::s
   return show_object(c, ask(c, "PUT", "/v1/tls", {}, json{{"cert", *cert}, {"key", *key}, {"domain", domain}}.dump()));
 }
 
+int cmd_tls_unset(const cli_context& c, const std::string& domain) {
+  return show_object(c, ask(c, "DELETE", "/v1/tls", {{"domain", domain}}));
+}
+
 int cmd_tls_status(const cli_context& c) {
   return show_rows(c, "/v1/tls", {}, {{"NODE", "node"}, {"NAMES", "names"}, {"MISSING", "missing"}, {"ISSUER", "issuer"}, {"DAYS LEFT", "days_left"}, {"WARNING", "warning"}},
                    "no nodes");

@@ -15,6 +15,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t import_chunk_bytes = 512 << 10;
+constexpr std::size_t bad_rows_shown = 50, bad_rows_json = 10'000;
 
 outcome<std::string> ask_password(const char* prompt) {
   termios former{};
@@ -61,6 +62,7 @@ int answer_of(const cli_context& c, const outcome<control_answer>& got, std::str
 
 struct import_total {
   std::uint64_t rows = 0, bad = 0;
+  json named = json::array(); // the first bad ones, for --json
 };
 
 // One chunk of whole lines under the header line. Bad rows are reported as the node names them.
@@ -75,7 +77,8 @@ std::optional<int> send_chunk(const cli_context& c, const std::string& socket, c
   total.rows += body.value("imported", 0ULL);
   for (const json& bad : body.value("bad", json::array())) {
     ++total.bad;
-    if (total.bad <= 50) fmt::print(stderr, "line {}: {}\n", bad.value("line", 0ULL), bad.value("error", std::string{}));
+    if (c.json && total.named.size() < bad_rows_json) total.named.push_back(bad);
+    if (!c.json && total.bad <= bad_rows_shown) fmt::print(stderr, "line {}: {}\n", bad.value("line", 0ULL), bad.value("error", std::string{}));
   }
   if (!c.json && isatty(STDERR_FILENO)) fmt::print(stderr, "\r{} imported, {} bad", total.rows, total.bad);
   return std::nullopt;
@@ -99,7 +102,8 @@ int import_from(const cli_context& c, std::istream& in, const std::string& socke
     }
   }
   if (!c.json && isatty(STDERR_FILENO)) fmt::print(stderr, "\n");
-  if (c.json) fmt::print("{}\n", json{{"imported", total.rows}, {"bad", total.bad}}.dump());
+  if (!c.json && total.bad > bad_rows_shown) fmt::print(stderr, "and {} more; --json names them\n", total.bad - bad_rows_shown);
+  if (c.json) fmt::print("{}\n", json{{"imported", total.rows}, {"bad", total.bad}, {"rows", total.named}}.dump());
   else fmt::print("{} subscribers imported, {} rows refused\n", total.rows, total.bad);
   return total.bad == 0 ? exit_done : exit_refused;
 }

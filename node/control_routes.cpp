@@ -144,6 +144,7 @@ void control_routes::dispatch(const control_request& r, respond done) {
       {"PUT", "/v1/settings", &control_routes::set_setting},
       {"GET", "/v1/tls", &control_routes::tls},
       {"PUT", "/v1/tls", &control_routes::set_tls},
+      {"DELETE", "/v1/tls", &control_routes::unset_tls},
       {"GET", "/v1/users", &control_routes::list_users},
       {"POST", "/v1/users", &control_routes::add_user},
       {"PUT", "/v1/users", &control_routes::change_password},
@@ -349,8 +350,15 @@ void control_routes::set_tls(const control_request& r, respond done) {
   std::string domain = field(body, "domain");
   if (domain.empty()) domain = services_.facts()->config->default_domain;
   const std::string cert = field(body, "cert"), key = field(body, "key");
-  if (const auto good = services_.check_tls(cert, key, domain); !good) return done(reply_failure(good.error(), 400));
+  if (const auto good = services_.check_tls(cert, key, domain); !good) return done(reply_failure(good.error(), 422));
   put_settings({{"tls." + domain, json{{"cert", cert}, {"key", key}}.dump(), 0, false}}, {{"domain", domain}}, std::move(done));
+}
+
+void control_routes::unset_tls(const control_request& r, respond done) {
+  const std::string domain = r.arg("domain").empty() ? services_.facts()->config->default_domain : r.arg("domain");
+  if (!services_.shared->stored().contains("tls." + domain))
+    return done(reply_failure({fmt::format("no certificate was set for {}", domain), "see: skald tls status"}, 404));
+  put_settings({{"tls." + domain, {}, 0, true}}, {{"domain", domain}, {"set", false}}, std::move(done));
 }
 
 } // namespace skald::node

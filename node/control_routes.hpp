@@ -59,6 +59,7 @@ private:
   void set_setting(const control_request&, respond done);
   void tls(const control_request&, respond done);
   void set_tls(const control_request&, respond done);
+  void unset_tls(const control_request&, respond done);
   // control_users.cpp
   void list_users(const control_request&, respond done);
   void add_user(const control_request&, respond done);

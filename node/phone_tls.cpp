@@ -91,7 +91,7 @@ outcome<void> phone_tls::check(const std::string& cert_pem, const std::string& k
   if (!any_covers(leaf->names, domain))
     return std::unexpected(failure{fmt::format("the certificate does not name {}", domain), fmt::format("it names: {}", fmt::join(leaf->names, ", "))});
   // GnuTLS refuses a key that does not belong to the chain's first certificate.
-  if (const auto made = tls_credentials::make({{cert_pem, key_pem}}, {}, false); !made) return std::unexpected(made.error());
+  if (const auto made = tls_credentials::make({{cert_pem, key_pem}}, {}, false); !made) return std::unexpected(failure{made.error().what, "give the key that the certificate was made for, PEM without a passphrase"});
   return {};
 }
 
