@@ -96,7 +96,7 @@ outcome<void> cluster_unit::start_store() {
   dht::store_hooks hooks;
   hooks.settled = [this] { try_activate(); };
   hooks.view_differs = [this](const node_id& peer, const dht::view_stamp&) {
-    membership_->contact(peer, clock_.now());
+    membership_->compare_views(peer, clock_.now());
     arm_membership();
   };
   hooks.disk_failed = [](const failure& f) { log::error("store", f.what); };
@@ -157,6 +157,13 @@ void cluster_unit::arm_membership() {
   membership_timer_ = events_.timers().at(next, [this] {
     membership_timer_ = timer_id::none;
     membership_turn();
+  });
+}
+
+void cluster_unit::views_differ(const node_id& peer) {
+  events_.post([this, peer] {
+    membership_->compare_views(peer, clock_.now());
+    arm_membership();
   });
 }
 
@@ -245,6 +252,7 @@ bool cluster_unit::take_entry(const dht::directory_entry& e) {
   });
   membership_->body_known(e.id, e.body, clock_.now());
   arm_membership();
+  return true;
 }
 
 void cluster_unit::on_body_wanted(const node_id& member, std::uint64_t) {
@@ -252,7 +260,6 @@ void cluster_unit::on_body_wanted(const node_id& member, std::uint64_t) {
   if (mesh_->send_gossip(member, request)) return;
   std::size_t asked = 0;
   for (const dht::mesh_peer& p : mesh_->peers())
-  return true;
     if (asked++ < 3) mesh_->send_gossip(p.id, request);
 }
 

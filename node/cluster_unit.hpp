@@ -64,6 +64,7 @@ public:
   // roles::cluster_port; any thread.
   roles::facts_ptr facts() const override { return facts_.load(); }
   dht::store_api& store() override { return *store_; }
+  void views_differ(const node_id& peer) override;
 
   dht::store& whole_store() { return *store_; }
   shared_state& shared() { return *shared_; }
@@ -133,8 +134,8 @@ private:
 
   std::atomic<roles::facts_ptr> facts_;
   guarded<std::unordered_map<node_id, endpoint>> link_addresses_;
-  std::map<node_id, std::string> records_; // newest signed record of each member, for those who ask
   std::unordered_map<node_id, std::uint64_t> versions_; // of the members' bodies
+  std::map<node_id, std::string> records_; // newest signed record of each member, for those who ask
   std::string own_record_;
 
   // What the last life left: known_life_ 0 and remembered_members_ 0 where there was none.
@@ -156,7 +157,7 @@ inline constexpr duration begin_in_turn = milliseconds(500);
 inline constexpr duration leave_deadline = seconds(15);
 inline constexpr duration directory_period = std::chrono::minutes(10);
 inline constexpr duration join_retry = milliseconds(500);
-
 // Nodes of which an address is kept, members and others: over it those that are no members are forgotten.
 inline constexpr std::size_t link_addresses_max = 2 * dht::members_max;
+
 } // namespace skald::node
