@@ -176,7 +176,8 @@ void control_routes::owner(const control_request& r, respond done) {
   const auto facts = services_.facts();
   const ring_key key = dht::key_of_aor(*aor);
   json out{{"aor", *aor}, {"key", key.hex()}, {"partition", std::to_underlying(partition_of(key))}, {"owner", nullptr}, {"copies", json::array()}};
-  for (const node_id* id : facts->registrars->at(key).span())
+  const dht::ring::list owners = facts->registrars->at(key);
+  for (const node_id* id : owners.span())
     if (out["owner"].is_null()) out["owner"] = name_of(*facts->view, *id);
     else out["copies"].push_back(name_of(*facts->view, *id));
   done(reply_json(out));

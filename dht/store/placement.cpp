@@ -37,7 +37,8 @@ public:
     list out{nobody, nobody, nobody};
     if (r == nullptr) return out;
     std::size_t i = 0;
-    for (const auto* id : r->at(p).span()) out[i++] = of_[which].find(id)->second;
+    const ring::list owners = r->at(p); // a range-for keeps no temporary behind span() alive
+    for (const auto* id : owners.span()) out[i++] = of_[which].find(id)->second;
     return out;
   }
 
@@ -208,7 +209,8 @@ std::set<node_id> placement::heirs() const {
   for (std::uint32_t i = 0; i < partition_count; ++i) {
     const partition p{static_cast<std::uint16_t>(i)};
     if (!rings_.serving->at(p).has(self_)) continue;
-    for (const auto* id : rings_.target->at(p).span())
+    const ring::list owners = rings_.target->at(p);
+    for (const auto* id : owners.span())
       if (*id != self_) out.insert(*id);
   }
   return out;

@@ -28,7 +28,8 @@ inline std::vector<ring_member> in_zones(rng& r, std::initializer_list<int> size
 
 inline std::vector<node_id> ids(const ring& r, std::uint32_t p) {
   std::vector<node_id> out;
-  for (const node_id* n : r.at(partition{static_cast<std::uint16_t>(p)}).span()) out.push_back(*n);
+  const auto owners = r.at(partition{static_cast<std::uint16_t>(p)});
+  for (const node_id* n : owners.span()) out.push_back(*n);
   return out;
 }
 

@@ -232,7 +232,8 @@ std::vector<std::size_t> cluster::list_of(const ring_key& k) {
   std::vector<std::size_t> out;
   for (auto& n : nodes)
     if (n->store && !n->view_frozen) {
-      for (const auto* id : n->tables.serving->at(k).span()) out.push_back(index_of(*id));
+      const auto owners = n->tables.serving->at(k);
+      for (const auto* id : owners.span()) out.push_back(index_of(*id));
       return out;
     }
   return out;
