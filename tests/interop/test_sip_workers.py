@@ -70,6 +70,7 @@ def _(bench):
     p, q = pair(bench)
     for _ in range(ROUNDS):
         invite = p.start_call(q.user)
+        p.expect_status(invite, 100)  # the first copy is the one that was sent first: answers go where it came from
         spread(p, bench.edge("a"), invite, 3)
         seen = q.expect_request("INVITE")
         spread(p, bench.edge("a"), invite, 3)
