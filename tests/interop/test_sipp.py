@@ -11,6 +11,7 @@ from sipmsg import parse
 
 CALLS = int(os.environ.get("SKALD_SIPP_CALLS", "1000"))
 RATE = int(os.environ.get("SKALD_SIPP_RATE", "60"))
+LIMIT_S = 60 + CALLS // RATE  # for sipp itself; the scenario waits half a minute longer
 here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sipp")
 
 
@@ -22,14 +23,14 @@ class Sipp:
         self.name, self.log = name, self.trace + ".log"
         argv = ["sipp", f"{bench.nodes[edge].address}:5060", "-sf", os.path.join(here, name + ".xml"), "-i", ip, "-p",
                 str(port), "-t", transport, "-m", str(calls), "-nostdin", "-trace_msg", "-message_file", self.trace,
-                "-message_overwrite", "false", "-timeout", "60", "-timeout_error"]
+                "-message_overwrite", "false", "-timeout", str(LIMIT_S), "-timeout_error"]
         for key, value in dict(keys, domain=DOMAIN).items():
             argv += ["-key", key, value]
         self.out = open(self.log, "w")
         self.process = subprocess.Popen(argv + list(more), stdout=self.out, stderr=self.out, stdin=subprocess.DEVNULL,
                                         cwd=bench.cluster.dir)
 
-    def end(self, seconds=90):
+    def end(self, seconds=LIMIT_S + 30):
         """Waits; the last lines of its screen if it was not content."""
         try:
             code = self.process.wait(seconds)
