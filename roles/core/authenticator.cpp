@@ -48,11 +48,12 @@ std::string domain_named(const name_index& names, const sip::uri& u) {
   return {};
 }
 
-// RFC 7616 §3.4.6: `uri` is the Request-URI, or names the same in another way (a client that was given an address).
+// RFC 7616 §3.4.6: `uri` is the Request-URI, or names the same in another way (a client that was given an address), or
+// only the server (docs/decisions/0018): then it signs less than it could, which is the client's own choice.
 bool names_the_same(const facts_ptr& facts, std::string_view digest_uri, std::string_view request_uri) {
   if (sip::digest_uri_fits(digest_uri, request_uri)) return true;
   const auto a = sip::parse_uri(digest_uri), b = sip::parse_uri(request_uri);
-  if (!a || !b || sip::unescape(a->user) != sip::unescape(b->user)) return false;
+  if (!a || !b || (!a->user.empty() && sip::unescape(a->user) != sip::unescape(b->user))) return false;
   const name_index names(facts);
   const std::string domain = domain_named(names, *a);
   return !domain.empty() && domain == domain_named(names, *b);

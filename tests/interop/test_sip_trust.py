@@ -160,9 +160,19 @@ def _(bench):
     ask = p.invite_request(q.user)
     first = status(p.transact(ask, authenticate=False), 407)
     status(p.transact(p.authorized(ask, first, digest_uri=f"sip:premium@{DOMAIN}"), authenticate=False), 400)
+    status(p.transact(p.authorized(ask, first, digest_uri="sip:premium.example"), authenticate=False), 400)
     request = p.authorized(ask, first)
     request.set("Proxy-Authorization", request.get("proxy-authorization").replace("qop=auth,", "qop=auth-int,"))
     status(p.transact(request, authenticate=False), 400)
+
+
+@scenario("a digest that names only the server is taken, as sipp makes it (docs/decisions/0018)")
+def _(bench):
+    p, q = bench.pair("a", "b")
+    ask = p.request("MESSAGE", q.aor, body="hello", content_type="text/plain")
+    first = status(p.transact(ask, authenticate=False), 407)
+    p.send(p.authorized(ask, first, digest_uri=f"sip:{bench.edge('a')[0]}:5060"))
+    assert q.expect_request("MESSAGE").body == "hello"
 
 
 @scenario("an INVITE's credentials sniffed and sent again for another call are stale, at every edge")

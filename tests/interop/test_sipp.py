@@ -69,7 +69,7 @@ def register_callee(bench, edge, ip, port, transport="udp"):
 def caller(bench, edge, ip, port, calls, transport, callee):
     user = bench.user()
     return Sipp(bench, "uac", edge, ip, port, calls, transport, {"user": user, "callee": callee.user},
-                ["-r", str(RATE), "-au", user, "-ap", "secret", "-auth_uri", f"{callee.user}@{DOMAIN}"])
+                ["-r", str(RATE), "-au", user, "-ap", "secret"])
 
 
 def twice(messages, key):
@@ -128,7 +128,7 @@ def _(bench):
     with open(path, "w") as f:
         f.write("SEQUENTIAL\n" + "".join(f"{u};[authentication username={u} password=secret];\n" for u in users))
     ip = f"{bench.network}.204"
-    sipp = Sipp(bench, "register", "c", ip, free_port(ip), 300, more=["-r", "100", "-inf", path, "-auth_uri", DOMAIN])
+    sipp = Sipp(bench, "register", "c", ip, free_port(ip), 300, more=["-r", "100", "-inf", path])
     try:
         sipp.end()
     finally:
