@@ -165,9 +165,13 @@ void message::remove_first_value(header h) {
       ++f;
       continue;
     }
+    if (!list) { // a line is one value, an empty one too
+      fields_.erase(f);
+      break;
+    }
     std::string_view rest = f->value, removed;
     while (removed.empty() && !rest.empty()) { // empty list elements are nobody's values
-      const std::size_t end = list ? lex::find_top_level(rest, ',') : npos;
+      const std::size_t end = lex::find_top_level(rest, ',');
       removed = lex::trim(rest.substr(0, end));
       rest = end == npos ? std::string_view{} : lex::trim_left(rest.substr(end + 1));
     }

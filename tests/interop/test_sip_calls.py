@@ -70,7 +70,7 @@ for one in ("udp", "tcp", "tls"):
 @scenario("one node serves all stages of a call, and every other split of edges and owners does as well")
 def _(bench):
     owners = {}
-    while len(owners) < 3 and bench.free:
+    while bench.free and not (len(owners) == 3 and any(len(users) >= 2 for users in owners.values())):
         user = bench.user()
         owner = bench.nodes["a"].cli("owner", f"{user}@{DOMAIN}")["owner"]
         owners.setdefault(owner, []).append(user)

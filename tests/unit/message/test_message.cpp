@@ -177,3 +177,11 @@ TEST_CASE("cseq: a number below 2^31 and a method") {
   CHECK_FALSE(parse_number("-1"));
   CHECK_FALSE(parse_number(""));
 }
+
+TEST_CASE("edit: of two empty lines of a header that is no list, the first is taken alone") {
+  auto m = skald::sip::message::request("OPTIONS", "sip:example.com");
+  m.append(skald::sip::header::subject, "");
+  m.append(skald::sip::header::subject, "");
+  m.remove_first_value(skald::sip::header::subject);
+  CHECK(m.values(skald::sip::header::subject).size() == 1);
+}
