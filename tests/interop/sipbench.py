@@ -23,6 +23,7 @@ class Bench:
         try:
             self.cluster = three_on_loopback(DOMAIN, network=network, workers=workers, **kw)
         except Timeout:  # a machine too busy to run a LAN's timers says nothing about SIP: once more
+            print("the cluster did not start in time: tried once more", flush=True)
             self.cluster = three_on_loopback(DOMAIN, network=network, workers=workers, **kw)
         self.nodes = {n.name: n for n in self.cluster.nodes}
         self.phones = []
