@@ -1,5 +1,6 @@
 #include "base/metrics.hpp"
 
+#include "base/errors.hpp"
 #include "base/guarded.hpp"
 
 #include <algorithm>
@@ -19,6 +20,15 @@ guarded<std::vector<entry>>& registry() {
   return all;
 }
 
+// Two things counted under one name would be read as one: that is a mistake in the program.
+void enter(const entry& e) {
+  registry().with([&](auto& all) {
+    for (const entry& other : all)
+      SKALD_ASSERT(e.name != other.name || e.labels != other.labels);
+    all.push_back(e);
+  });
+}
+
 std::atomic<std::size_t> next_slot{0};
 
 } // namespace
@@ -29,7 +39,7 @@ std::size_t this_thread_slot() {
 }
 
 counter::counter(std::string_view name, std::string_view help, std::string_view labels) {
-  registry().with([&](auto& all) { all.push_back({name, help, labels, this, nullptr}); });
+  enter({name, help, labels, this, nullptr});
 }
 
 std::uint64_t counter::value() const {
@@ -39,7 +49,7 @@ std::uint64_t counter::value() const {
 }
 
 gauge::gauge(std::string_view name, std::string_view help, std::string_view labels) {
-  registry().with([&](auto& all) { all.push_back({name, help, labels, nullptr, this}); });
+  enter({name, help, labels, nullptr, this});
 }
 
 std::vector<sample> collect() {

@@ -12,8 +12,8 @@ namespace {
 
 metrics::counter frames_in("skald_link_frames_received_total", "Frames received on skald/1 links.");
 metrics::counter frames_out("skald_link_frames_sent_total", "Frames given to skald/1 links.");
-metrics::counter frames_refused("skald_link_frames_refused_total",
-                                "Frames refused: no such member, a full queue, or a pause between calls.");
+metrics::counter frames_refused("skald_link_frames_unsent_total",
+                                "Frames not sent: no such member, a full queue, or a pause between calls.");
 metrics::gauge links_up("skald_links_up", "skald/1 sessions that are up.");
 
 std::string short_id(const node_id& id) { return id.hex().substr(0, 8); }

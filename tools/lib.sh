@@ -2,6 +2,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
+export CCACHE_NOHASHDIR=1 # what two versions have in common is compiled once (tests/mixed)
 
 packages_build="meson ninja-build ccache pkg-config g++-12 g++ cmake libasio-dev libopendht-dev libmsgpack-cxx-dev
   libgnutls28-dev nettle-dev libc-ares-dev libknot-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev

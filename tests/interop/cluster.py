@@ -56,7 +56,7 @@ class Node:
 
     def cli(self, *argv, stdin=None, check=True, timeout=60):
         """The command's JSON (or None). It talks to the control socket, so it needs no namespace."""
-        line = [skald] + list(argv) + ["--json", "--control", self.control]
+        line = [self.binary] + list(argv) + ["--json", "--control", self.control]
         done = subprocess.run(line, input=stdin, capture_output=True, text=True, timeout=timeout)
         if check and done.returncode != 0:
             raise CommandFailed(line, done)
