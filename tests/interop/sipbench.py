@@ -113,11 +113,6 @@ def other_socket(phone, edge):
     return Wire("udp", (phone.ip, 0), edge)
 
 
-def settle(seconds=0.15):
-    """What is not waited for by the protocol (a record written behind the answer)."""
-    time.sleep(seconds)
-
-
 def status(answer, *wanted):
     assert answer.status in wanted, f"{answer.start}, wanted {' or '.join(map(str, wanted))}"
     return answer

@@ -67,7 +67,8 @@ def _(c):
     print(f"     3000 queries at once: {whole} answered, {cut} cut short")
     assert whole <= 1500 and cut > 0
     assert len(short(a, ZONE, "NAPTR", "+tcp")) == 2
-    time.sleep(1.5)
+    wait_for("the source is answered over UDP again", 5,
+             lambda: len(short(a, ZONE, "NAPTR", "+notcp", "+ignore")) == 2)
 
 
 @scenario("`skald dns` and `skald dns --setup` say what is there and what a parent zone needs")
@@ -95,7 +96,8 @@ def _(c):
 @contextlib.contextmanager
 def setup():
     with three_on_loopback(ZONE, network=NETWORK) as c:
-        time.sleep(0.5)
+        wait_for("every node names all three", 5,
+                 lambda: all(len(short(n, f"_sip._udp.{ZONE}", "SRV")) == 3 for n in c.nodes))
         yield c
 
 

@@ -3,9 +3,10 @@
 import re
 import time
 
+from lab import wait_for
 from phone import establish
 from scenario import main, scenario
-from sipbench import DOMAIN, Bench, answer_with, hang_up, settle, status
+from sipbench import DOMAIN, Bench, answer_with, hang_up, status
 from sipmsg import read_challenge
 
 OURS = f'Digest realm="{DOMAIN}", nonce="bait", qop="auth", algorithm=MD5'
@@ -219,20 +220,12 @@ def _(bench):
     try:
         a.cli("set", "inbound", "peers")
         a.cli("set", "hide_users", "true")
-        final = None
-        for _ in range(30):
-            final = z.transact(z.request("MESSAGE", f"sip:nobody-at-all@{DOMAIN}"))
-            if final.status == 403:
-                break
-            settle(0.1)
-        status(final, 403)
+        def answered(wanted):
+            return z.transact(z.request("MESSAGE", f"sip:nobody-at-all@{DOMAIN}")).status == wanted
+
+        wait_for("inbound: peers", 5, lambda: answered(403))
         a.cli("set", "inbound", "all")
-        for _ in range(30):
-            final = z.transact(z.request("MESSAGE", f"sip:nobody-at-all@{DOMAIN}"))
-            if final.status == 480:
-                break
-            settle(0.1)
-        status(final, 480)
+        wait_for("hide_users", 5, lambda: answered(480))
     finally:
         a.cli("set", "inbound", "all")
         a.cli("set", "hide_users", "false")
