@@ -27,8 +27,10 @@ def tsig_file(secret):
 class Server:
     name = ""
 
-    def __init__(self, ip, port, zone, more="", minimum=15):
+    def __init__(self, ip, port, zone, more="", minimum=15, host=None):
+        """`host`: the lab host that it runs on; None: here."""
         self.ip, self.port, self.zone, self.more, self.minimum = ip, port, zone, more, minimum
+        self.command = host.command if host else list
         self.dir = tempfile.mkdtemp(prefix=f"skald-{self.name}-")
         self.process = None
 
@@ -52,7 +54,7 @@ class Server:
         argv = self.configure()
         log = os.path.join(self.dir, "log")
         with open(log, "ab") as out:
-            popen = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.dir)
+            popen = subprocess.Popen(self.command(argv), stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.dir)
         self.process = Process(popen, log)
         try:
             wait_for(f"{self.name} answers", 20, lambda: self.dig(self.zone, "SOA"), 0.2)
@@ -69,13 +71,13 @@ class Server:
 
     def dig(self, name, kind):
         """The data of all records, as dig writes them."""
-        done = subprocess.run(["dig", "+short", "+time=1", "+tries=2", "+norec", "-p", str(self.port), f"@{self.ip}", name, kind],
-                              capture_output=True, text=True, timeout=10)
+        done = subprocess.run(self.command(["dig", "+short", "+time=1", "+tries=2", "+norec", "-p", str(self.port),
+                                            f"@{self.ip}", name, kind]), capture_output=True, text=True, timeout=10)
         return sorted(l for l in done.stdout.split("\n") if l and not l.startswith(";"))
 
     def ttl(self, name, kind):
-        done = subprocess.run(["dig", "+noall", "+answer", "+time=1", "+norec", "-p", str(self.port), f"@{self.ip}", name, kind],
-                              capture_output=True, text=True, timeout=10)
+        done = subprocess.run(self.command(["dig", "+noall", "+answer", "+time=1", "+norec", "-p", str(self.port),
+                                            f"@{self.ip}", name, kind]), capture_output=True, text=True, timeout=10)
         return {int(l.split()[1]) for l in done.stdout.split("\n") if l and not l.startswith(";")}
 
 

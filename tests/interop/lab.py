@@ -7,6 +7,8 @@
 
 Everything it made is gone when the block ends: processes by their pid, namespaces by their name.
 """
+import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -29,6 +31,15 @@ def wait_for(what, seconds, condition, period=0.05):
         if time.monotonic() > end:
             raise Timeout(f"after {seconds} s: {what}")
         time.sleep(period)
+
+
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _enter(fd):
+    if _libc.setns(fd, CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 class Process:
@@ -75,6 +86,16 @@ class Host:
 
     def run(self, argv, check=True, timeout=60, **kw):
         return subprocess.run(self.command(argv), check=check, capture_output=True, text=True, timeout=timeout, **kw)
+
+    @contextlib.contextmanager
+    def inside(self):
+        """Sockets that this thread makes meanwhile are this host's, and stay so."""
+        with open("/proc/thread-self/ns/net") as here, open(f"/run/netns/{self.ns}") as there:
+            _enter(there.fileno())
+            try:
+                yield self
+            finally:
+                _enter(here.fileno())
 
     def start(self, argv, log=None, **kw):
         path = os.path.join(self.dir, log or os.path.basename(argv[0]) + ".log")
@@ -129,6 +150,24 @@ class Lab:
         os.makedirs(etc, exist_ok=True)
         with open(f"{etc}/resolv.conf", "w") as f:
             f.write(f"nameserver {resolver or h.ip}\noptions timeout:1 attempts:2\n")
+        self.hosts[name] = h
+        return h
+
+    def behind(self, gateway, name, subnet="192.168.7", mapping_s=30):
+        """A host behind `gateway`, a host that becomes a NAT with one mapping for each pair of ends (RFC 4787: address-
+        and port-dependent mapping and filtering, ports chosen at random). A mapping lives `mapping_s` without packets."""
+        h = Host(self, name, 0)
+        h.ip = f"{subnet}.2"
+        self._space(name)
+        self._ip(["link", "add", f"v{name}", "netns", h.ns, "type", "veth", "peer", "name", f"p{name}", "netns", gateway.ns])
+        for ns, device, ip in ((gateway.ns, f"p{name}", f"{subnet}.1"), (h.ns, f"v{name}", h.ip)):
+            self._ip(["-n", ns, "addr", "add", f"{ip}/24", "dev", device])
+            self._ip(["-n", ns, "link", "set", device, "up"])
+        self._ip(["-n", h.ns, "route", "add", "default", "via", f"{subnet}.1"])
+        gateway.run(["nft", "-f", "-"], input="table ip nat {\n chain out {\n  type nat hook postrouting priority srcnat\n"
+                    f"  ip saddr {subnet}.0/24 oifname v{gateway.name} masquerade fully-random\n }}\n}}\n")
+        settings = ["net.ipv4.ip_forward=1"] + [f"net.netfilter.nf_conntrack_udp_timeout{t}={mapping_s}" for t in ("", "_stream")]
+        gateway.run(["sysctl", "-qw"] + settings)
         self.hosts[name] = h
         return h
 

@@ -76,9 +76,9 @@ class Bench:
 class ServerWire:
     """A TCP server's end: takes whatever connections come, answers each request on its own."""
 
-    def __init__(self, ip):
+    def __init__(self, ip, port=0):
         self.transport, self.connections, self.source = "tcp", [], None
-        self.listener = socket.create_server((ip, 0))
+        self.listener = socket.create_server((ip, port))
         self.local = self.listener.getsockname()
 
     def send(self, data, to=None):
