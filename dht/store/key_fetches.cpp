@@ -124,7 +124,7 @@ bool key_fetches::firm(const operation& op, std::size_t silent) const {
   if (c_.where.owner(op.key) == nullptr) return false; // nobody serves yet
   if (op.asked.empty()) return c_.where.answers_for(op.key);
   if (silent == 0) return true;
-  return op.a_settled_answer && c_.where.base() >= 3 && silent < c_.config.min_copies;
+  return op.a_settled_answer && c_.where.base_size() >= 3 && silent < c_.config.min_copies;
 }
 
 void key_fetches::finish(std::uint64_t number) {

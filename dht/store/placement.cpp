@@ -69,15 +69,33 @@ void placement::set(view_ptr v, ring_pair rings) {
 
   const auto* me = view_->find(self_);
   serving_ = me != nullptr && me->serving();
-  std::set<node_id> members;
-  for (const auto& m : rings_.serving->members()) members.insert(m.id);
-  for (const auto& m : rings_.target->members()) members.insert(m.id);
-  base_ = members.size();
-
+  count_base();
   std::erase_if(sources_, [this](const auto& s) { return !alive(s.first); });
   if (!same_tables || !reborn.empty()) grow_sources(old, reborn);
   recount();
   seen_.store(std::make_shared<const snapshot>(snapshot{rings_, serving_}));
+}
+
+void placement::set_base(const dht::base& b) {
+  base_ = b;
+  count_base();
+}
+
+void placement::count_base() {
+  std::set<node_id> members;
+  for (const auto* r : {rings_.serving.get(), rings_.target.get()})
+    if (r != nullptr)
+      for (const auto& m : r->members()) members.insert(m.id);
+  others_alive_ = members.size() - members.count(self_);
+  if (!base_) {
+    base_size_ = members.size(); // decision 14
+    return;
+  }
+  const auto holds = [this](const node_id& id) { // not known: counted, which is the careful side
+    const auto* m = view_ ? view_->find(id) : nullptr;
+    return m == nullptr || m->body.version == 0 || m->body.roles.has(role::registrar);
+  };
+  base_size_ = static_cast<std::size_t>(std::ranges::count_if(base_.members, holds));
 }
 
 // consistency.md §4: when a node's lists for a partition change, its sources grow by all members of the old and the new
@@ -217,7 +235,7 @@ std::set<node_id> placement::heirs() const {
 }
 
 std::size_t placement::needed(partition p, std::size_t min_copies) const {
-  if (base_ >= 3) return std::min(min_copies, base_ - 1);
+  if (base_size_ >= 3) return std::min(min_copies, base_size_ - 1);
   return std::min(min_copies, 1 + others(p).size());
 }
 

@@ -3,6 +3,7 @@
 // not seen here a bitmap of partitions, its *sources* (consistency.md §4). No I/O. Changes on the cluster thread;
 // owner_here() and answers_for() from any thread.
 #include "dht/ring/ring.hpp"
+#include "dht/view/base.hpp"
 #include "dht/view/view.hpp"
 
 #include <algorithm>
@@ -43,6 +44,9 @@ public:
   // of the old and the new lists; nodes that are not alive any more are struck off.
   void set(view_ptr v, ring_pair rings);
 
+  // What is counted against from now on. Epoch 0: none is known yet, and the members alive stand for it (decision 14).
+  void set_base(const base& b);
+
   const view_ptr& current() const { return view_; }
   view_stamp stamp() const { return view_ ? view_->stamp : view_stamp{}; }
   bool alive(const node_id& id) const;
@@ -54,9 +58,13 @@ public:
   std::vector<listed_node> others(partition p) const;
   // All who share a partition with this node in the lists without it, and will hold what it holds once it left.
   std::set<node_id> heirs() const;
-  // How many nodes have to hold a write, the owner counted (§3). The base is approximated by the members alive.
+  // How many nodes have to hold a write, the owner counted (§3). In a base of one or two all listed nodes that are alive,
+  // up to `min_copies`: alone if there is none.
   std::size_t needed(partition p, std::size_t min_copies) const;
-  std::size_t base() const { return base_; }
+  // Members of the base that may hold records: all but those known to have another role only.
+  std::size_t base_size() const { return base_size_; }
+  // Without the base's other member: what is written now is held once only, which the operator has to see.
+  bool alone() const { return serving_ && base_.size() == 2 && others_alive_ == 0; }
 
   bool settled(partition p) const { return !unsettled_test(p); }
   bool settled() const { return sources_.empty(); }
@@ -83,13 +91,15 @@ private:
 
   void grow_sources(const ring_pair& old, const std::vector<node_id>& reborn);
   void recount();
+  void count_base();
   bool unsettled_test(partition p) const;
 
   node_id self_;
   view_ptr view_;
   ring_pair rings_;
   bool serving_ = false;
-  std::size_t base_ = 0;
+  dht::base base_;
+  std::size_t base_size_ = 0, others_alive_ = 0; // others_alive_: in the rings
   std::map<node_id, source> sources_; // none has an empty `open`
   std::array<std::atomic<std::uint64_t>, partition_count / 64> unsettled_{};
   std::atomic<std::shared_ptr<const snapshot>> seen_;

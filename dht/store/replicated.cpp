@@ -19,6 +19,8 @@ metrics::counter refused_ahead("skald_store_copies_refused_total", "Records refu
                                R"(reason="ahead")");
 metrics::counter malformed("skald_store_frames_malformed_total", "Store frames that could not be read");
 
+metrics::gauge alone_gauge("skald_store_alone", "1: without the base's other member, writes are held by this node only");
+
 constexpr std::size_t swept_keys_per_tick = 2000;
 constexpr unsigned ticks_per_sync = 10; // one second, by the default resend_after
 
@@ -59,6 +61,21 @@ void store::set_view(view_ptr v, ring_pair rings) {
   writes_->on_view();
   puts_->on_view();
   if (context_->where.settled()) tell_settled();
+  note_alone();
+}
+
+void store::set_base(const dht::base& b) {
+  context_->where.set_base(b);
+  writes_->on_view(); // what is needed may be less now
+  note_alone();
+}
+
+void store::note_alone() {
+  const bool now = context_->where.alone();
+  alone_gauge.set(now ? 1 : 0);
+  if (now == std::exchange(alone_, now)) return;
+  if (now) log::warning("store", "this node goes on alone: what it acknowledges is held by no other until another is back");
+  else log::info("store", "this node is not alone any more");
 }
 
 void store::tell_settled() {
@@ -242,6 +259,7 @@ store_stats store::stats() const {
   s.unsettled = c.where.unsettled_count();
   s.sources = c.where.sources();
   s.disk_ok = disk_ok_;
+  s.alone = c.where.alone();
   return s;
 }
 

@@ -13,6 +13,7 @@
 #include "dht/ring/ring.hpp"
 #include "dht/store/ports.hpp"
 #include "dht/store/store.hpp"
+#include "dht/view/base.hpp"
 #include "dht/view/view.hpp"
 
 #include <cstdint>
@@ -70,6 +71,7 @@ struct store_stats {
   std::size_t unsettled = 0;              // partitions
   std::vector<node_id> sources;           // nodes still to merge with
   bool disk_ok = true;
+  bool alone = false;                     // in a base of two, without the other: writes are held once only
 };
 
 struct store_context;
@@ -88,6 +90,9 @@ public:
   // Once, before the first view: what the disk has.
   outcome<void> load();
   void set_view(view_ptr v, ring_pair rings);
+  // The base that writes are counted against (consistency.md §3, §7); whenever another one was adopted. Until the first,
+  // and with epoch 0, the members alive stand for it.
+  void set_base(const dht::base& b);
   void set_min_copies(std::size_t n); // clamped to 1..3
 
   // Store frames (types 32..63); others are ignored. False: the body is malformed, the link should be closed.
@@ -118,6 +123,7 @@ private:
   void flush();
   void tick();
   void tell_settled();
+  void note_alone();
   void on_write(const node_id& from, const store_write& w);
 
   std::unique_ptr<store_context> context_;
@@ -128,7 +134,7 @@ private:
   std::map<node_id, store_ack> acks_; // sent when what they answer is on disk
   bool flush_set_ = false;
   bool disk_ok_ = true;
-  bool settled_set_ = false;
+  bool settled_set_ = false, alone_ = false;
   unsigned ticks_ = 0;
 };
 

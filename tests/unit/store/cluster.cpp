@@ -128,6 +128,7 @@ void cluster::boot(std::size_t i) {
   n.tables = {};
   n.store = std::make_unique<dht::store>(n.id, ports, store_config{}, hooks);
   if (!n.store->load()) std::abort();
+  if (base) n.store->set_base(base);
 }
 
 std::size_t cluster::join(const std::string& zone, bool activate) {
@@ -178,6 +179,15 @@ void cluster::restart(std::size_t n, bool disk_kept) {
 void cluster::set_state(std::size_t n, member_state s) {
   nodes[n]->state = s;
   publish();
+}
+
+void cluster::set_base(const std::vector<std::size_t>& members) {
+  ++base.epoch;
+  base.members.clear();
+  for (const auto n : members) base.members.push_back(nodes[n]->id);
+  std::ranges::sort(base.members);
+  for (auto& n : nodes)
+    if (n->store) n->store->set_base(base);
 }
 
 void cluster::publish() {

@@ -67,6 +67,7 @@ public:
   void restart(std::size_t n, bool disk_kept = true);
   void set_state(std::size_t n, member_state s);
   void publish();               // the present membership as a view to each node
+  void set_base(const std::vector<std::size_t>& members); // of the next epoch; to all that live, and to who comes later
 
   void cut(std::size_t a, std::size_t b); // both ways; what is in flight is lost
   void heal(std::size_t a, std::size_t b);
@@ -88,6 +89,7 @@ public:
                                    table t = table::bindings); // of read()
   ring_key key_owned_by(std::size_t n, int salt = 0);
 
+  dht::base base;
   manual_clock time;
   scheduler timers;
   seeded_rng random;
