@@ -53,6 +53,6 @@ configure() {
 
 # The fuzz targets' own build: clang, sanitizers, coverage in the libraries too.
 configure_fuzz() {
-  CC=clang-19 CXX=clang++-19 configure build-fuzz --buildtype=plain -Dfuzz=true -Dtests=false -Db_lundef=false \
+  CC=clang-19 CXX="$(command -v ccache) clang++-19" configure build-fuzz --buildtype=plain -Dfuzz=true -Dtests=false -Db_lundef=false \
     -Db_sanitize=address,undefined -Dcpp_args='-O1 -g1 -fsanitize=fuzzer-no-link'
 }
