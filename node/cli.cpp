@@ -103,6 +103,8 @@ void add_queries(CLI::App& app, parsed& p) {
   command(app, p, "roles", "roles: known, permitted, claimed", [&p] { return cmd_roles(p.context); });
   command(app, p, "status", "how this node does", [&p] { return cmd_status(p.context); });
   command(app, p, "leave", "leave the cluster and stop", [&p] { return cmd_leave(p.context); });
+  command(app, p, "base", "the members that majorities are counted by", [&p] { return cmd_base(p.context, p.flag); })
+      ->add_flag("--accept", p.flag, "more than half are gone for good: whoever is here is the cluster from now on (what only the others hold is given up)");
   command(app, p, "version", "version of this program", [&p] { return cmd_version(p.context); });
   command(app, p, "metrics", "metrics of this node, Prometheus text", [&p] { return cmd_metrics(p.context); });
   CLI::App* set = app.add_subcommand("set", "show or change cluster settings");

@@ -39,6 +39,7 @@ int cmd_status(const cli_context& c);
 int cmd_dns(const cli_context& c, bool setup);
 int cmd_dns_set(const cli_context& c, const std::string& server, const std::string& tsig_file);
 int cmd_leave(const cli_context& c);
+int cmd_base(const cli_context& c, bool accept);
 int cmd_set(const cli_context& c, const std::string& key, const std::string& value, bool has_value);
 int cmd_metrics(const cli_context& c);
 int cmd_tls_set(const cli_context& c, const std::string& cert_file, const std::string& key_file, const std::string& domain);

@@ -118,6 +118,20 @@ int cmd_dns_set(const cli_context& c, const std::string& server, const std::stri
 
 int cmd_leave(const cli_context& c) { return show_object(c, ask(c, "POST", "/v1/leave")); }
 
+int cmd_base(const cli_context& c, bool accept) {
+  const asked a = accept ? ask(c, "POST", "/v1/base/accept") : ask(c, "GET", "/v1/base");
+  if (!a.answer) return a.code;
+  if (c.json) {
+    print_json(*a.answer);
+    return exit_done;
+  }
+  for (const auto& [key, value] : a.answer->items())
+    if (key != "members") fmt::print("{:<22}{}\n", key, cell_text(value));
+  fmt::print("\n");
+  print_table(a.answer->value("members", json::array()), {{"NAME", "name"}, {"STATE", "state"}, {"ID", "id"}}, "no base yet");
+  return exit_done;
+}
+
 int cmd_set(const cli_context& c, const std::string& key, const std::string& value, bool has_value) {
   if (!has_value)
     return show_rows(c, "/v1/settings", key.empty() ? std::map<std::string, std::string>{} : std::map<std::string, std::string>{{"key", key}},

@@ -1,5 +1,6 @@
 // cluster_unit: joining, serving, leaving, and what is remembered for the next start.
 #include "base/log.hpp"
+#include "base/metrics.hpp"
 #include "node/cluster_unit.hpp"
 #include "node/state_dir.hpp"
 
@@ -10,6 +11,8 @@
 namespace skald::node {
 namespace {
 
+metrics::gauge isolated_now("skald_cluster_isolated", "1 while this node sees no other member of a base of three or more");
+
 std::size_t alive_count(const dht::view& v) {
   return static_cast<std::size_t>(std::ranges::count_if(v.members, [](const dht::member& m) { return m.alive(); }));
 }
@@ -18,14 +21,24 @@ bool others_serve(const dht::view& v) {
   return std::ranges::any_of(v.members, [&](const dht::member& m) { return m.id != v.self && m.serving(); });
 }
 
+// With no base, a node that has ever heard of another one is no founder: a cluster is there, though nobody answers now.
+bool heard_of_a_cluster(const dht::view& v) {
+  return std::ranges::any_of(v.members, [&](const dht::member& m) { return m.id != v.self && (!m.alive() || m.serving()); });
+}
+
+std::string name_of(const dht::view& v, const node_id& id) {
+  const dht::member* m = v.find(id);
+  return m != nullptr && !m->body.name.empty() ? m->body.name : id.hex().substr(0, 8);
+}
+
 bool bodies_known(const dht::view& v) {
   return std::ranges::all_of(v.members, [](const dht::member& m) { return !m.alive() || m.body.version > 0; });
 }
 
-// This node's place among the living, by id: where nobody serves any more they begin in turn, not all at once.
-std::int64_t rank(const dht::view& v) {
+// This node's place among the living of the base, by id: where nobody serves they begin in turn, not all at once.
+std::int64_t rank(const dht::view& v, const dht::base& b) {
   std::int64_t before = 0;
-  for (const dht::member& m : v.members) before += m.alive() && m.id < v.self ? 1 : 0;
+  for (const dht::member& m : v.members) before += m.alive() && m.id < v.self && b.contains(m.id) ? 1 : 0;
   return before;
 }
 
@@ -38,6 +51,7 @@ void cluster_unit::on_view(dht::view_ptr v) {
   rings_.update(*v);
   store_->set_view(v, rings_.of(dht::role::registrar));
   view_ = std::move(v);
+  note_isolation();
   for (auto it = records_.begin(); it != records_.end();) // records of the forgotten go
     it = view_->find(it->first) != nullptr || it->first == config_.bundle->id ? std::next(it) : records_.erase(it);
   std::erase_if(versions_, [&](const auto& v) { return view_->find(v.first) == nullptr; });
@@ -52,7 +66,9 @@ void cluster_unit::publish_facts() {
   f->registrars = rings_.of(dht::role::registrar).serving;
   f->keys = shared_->keys();
   f->config = shared_->config();
-  f->serving = view_->me().serving() && shared_->loaded() && !stale_ && !leaving_;
+  f->base = base_;
+  f->isolated = isolated_;
+  f->serving = view_->me().serving() && shared_->loaded() && !stale_ && !leaving_ && !isolated_;
   f->names_in_dns = names_in_dns_;
   const node_id* keys_owner = f->registrars->owner(keys_key());
   shared_->set_duty(keys_owner != nullptr && *keys_owner == view_->self && view_->me().state == dht::member_state::active);
@@ -88,14 +104,43 @@ void cluster_unit::on_stale(bool stale) {
   publish_facts();
 }
 
+void cluster_unit::on_base(const dht::base& b) {
+  base_ = std::make_shared<const dht::base>(b);
+  if (log::enabled(log::level::info)) {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < b.members.size() && i < 10; ++i) names.push_back(name_of(*membership_->current(), b.members[i]));
+    log::info("membership", fmt::format("base {}: {} members: {}{}", b.epoch, b.size(), fmt::join(names, ", "), b.size() > names.size() ? ", …" : ""));
+  }
+  note_isolation();
+  publish_facts();
+  if (view_) write_memory(); // now: who forgets that the cluster grew might begin without the others
+}
+
+// Alone, of three or more: this node cannot know what the others do now, so it steps out (consistency.md §7).
+void cluster_unit::note_isolation() {
+  const bool alone = view_ && view_->me().serving() && membership_->base_known().isolated();
+  if (alone == isolated_) return;
+  isolated_ = alone;
+  isolated_now.set(alone ? 1 : 0);
+  if (alone) log::error("membership", fmt::format("this node is isolated: it sees none of the other {} members, and answers 503 until it does", membership_->base_known().counted() - 1));
+  else log::info("membership", "no longer isolated");
+}
+
+void cluster_unit::accept_base() {
+  membership_->accept_base(clock_.now());
+  arm_membership();
+  try_activate();
+}
+
 // ---- joining
 
 bool cluster_unit::may_begin_alone() const {
   const duration waited = events_.now() - started_;
-  if (remembered_members_ == 0) return waited >= begin_alone_after && (config_.bundle->founder || config_.node.found);
-  if (waited < begin_alone_after + rank(*view_) * begin_in_turn) return false;
-  // What was last seen decides: of a cluster of three or more, more than half must be here again (consistency.md §4).
-  return remembered_members_ <= 2 || 2 * alive_count(*view_) > remembered_members_;
+  const dht::base_keeper& base = membership_->base_known();
+  if (!base.current()) return waited >= begin_alone_after && (config_.node.found || (config_.bundle->founder && !heard_of_a_cluster(*view_)));
+  if (waited < begin_alone_after + rank(*view_, base.current()) * begin_in_turn) return false;
+  // Of a base of three or more, more than half must be here again (consistency.md §4, §7).
+  return base.current().contains(view_->self) && (base.counted() <= 2 || base.majority());
 }
 
 void cluster_unit::try_activate() {
@@ -113,10 +158,27 @@ void cluster_unit::try_activate() {
   shared_->poll();
 }
 
+// Nobody serves: for whom it waits before it begins. Empty: it knows of nobody.
+std::string cluster_unit::waiting_for_base() const {
+  const dht::base_keeper& base = membership_->base_known();
+  if (!base.current()) {
+    const bool founds = config_.node.found || config_.bundle->founder;
+    if (founds && heard_of_a_cluster(*view_) && !config_.node.found) return "a node of the cluster that it has heard of; if there is none any more: --found";
+    return founds ? "an answer of a seed, before it begins alone" : "";
+  }
+  if (!base.current().contains(view_->self)) return "a member of the cluster that it last knew";
+  if (base.counted() <= 2 || base.majority()) return "its turn to begin";
+  std::vector<std::string> missing;
+  for (const node_id& id : base.current().members)
+    if (const dht::member* m = view_->find(id); (m == nullptr || !m->alive()) && missing.size() < 10) missing.push_back(name_of(*view_, id));
+  return fmt::format("{} of {} members, of which {} are here; missing: {}; if they are gone for good: skald base --accept",
+                     base.counted() / 2 + 1, base.counted(), base.here(), fmt::join(missing, ", "));
+}
+
 std::string cluster_unit::waiting_for() const {
   if (!view_ || membership_->state() != dht::member_state::joining) return {};
   if (!others_serve(*view_)) {
-    if (remembered_members_ == 0 && (config_.bundle->founder || config_.node.found)) return "an answer of a seed, before it begins alone";
+    if (const std::string missing = waiting_for_base(); !missing.empty()) return missing;
     if (seeds_ && !seeds_->seeds().empty()) return fmt::format("an answer of a seed: {}", fmt::join(seeds_->seeds(), ", "));
     return "a node of the cluster: none is known; name one with --seed HOST:PORT";
   }
@@ -199,15 +261,15 @@ void cluster_unit::write_memory() {
   for (const dht::member& m : view_->members)
     if (m.id != view_->self && m.alive() && !m.body.addresses.empty() && peers.size() < seeds_max)
       peers.push_back(endpoint{m.body.addresses.front(), m.body.overlay_port}.text());
-  // A view in which this node only waits says nothing about the cluster: the last real one stays.
-  if (view_->me().serving()) remembered_members_ = alive_count(*view_);
   if (!peers.empty()) {
     remembered_peers_.clear();
     for (const auto& p : peers) remembered_peers_.push_back(*endpoint::parse(p.get<std::string>()));
   }
   nlohmann::json kept = nlohmann::json::array();
   for (const endpoint& e : remembered_peers_) kept.push_back(e.text());
-  const nlohmann::json out{{"life", membership_->life()}, {"version", config_.body.version}, {"members", remembered_members_}, {"peers", kept}, {"profile", profile_}};
+  nlohmann::json based = nlohmann::json::array();
+  for (const node_id& id : base_->members) based.push_back(id.hex());
+  const nlohmann::json out{{"life", membership_->life()}, {"version", config_.body.version}, {"base", {{"epoch", base_->epoch}, {"members", based}}}, {"peers", kept}, {"profile", profile_}};
   if (const auto written = write_file(config_.state_dir + "/cluster.json", out.dump()); !written) log::error("state", written.error().what);
 }
 

@@ -1,5 +1,6 @@
 #include "node/cluster_unit.hpp"
 
+#include "base/encoding.hpp"
 #include "base/log.hpp"
 #include "certs/credentials.hpp"
 #include "dht/directory/record.hpp"
@@ -30,6 +31,19 @@ std::uint64_t number_in(const json& j, const char* key) {
   return found != j.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
 }
 
+dht::base base_in(const json& j) {
+  dht::base out{number_in(j, "epoch"), {}};
+  if (out.epoch > dht::base_epoch_max || !j.contains("members") || !j["members"].is_array()) return {};
+  for (const json& m : j["members"]) {
+    const auto bytes = m.is_string() ? from_hex(m.get_ref<const std::string&>()) : std::unexpected(errc::malformed);
+    if (!bytes || bytes->size() != 20) continue;
+    out.members.push_back(*node_id::from_bytes(*bytes));
+  }
+  std::ranges::sort(out.members);
+  out.members.erase(std::ranges::unique(out.members).begin(), out.members.end());
+  return out;
+}
+
 } // namespace
 
 cluster_unit::cluster_unit(cluster_unit_config config, loop& events, const clock& clk, rng& random,
@@ -45,7 +59,7 @@ outcome<void> cluster_unit::open_state() {
     if (j.is_object()) {
       known_life_ = number_in(j, "life");
       known_version_ = number_in(j, "version");
-      remembered_members_ = number_in(j, "members");
+      if (j.contains("base") && j["base"].is_object()) known_base_ = base_in(j["base"]);
       if (j.contains("profile") && j["profile"] == "wan") profile_ = "wan";
       if (j.contains("peers"))
         for (const json& p : j["peers"])
@@ -134,6 +148,8 @@ void cluster_unit::start_membership() {
   // Newer than every earlier body of this node, even where the clock was set back meanwhile.
   m.body.version = std::max(static_cast<std::uint64_t>(clock_.wall()), known_version_ + 1);
   m.known_life = known_life_;
+  m.known_base = known_base_;
+  base_ = std::make_shared<const dht::base>(known_base_);
   if (profile_ == "wan") m.timing = dht::wan_profile();
   own_record_ = dht::make_record(m.body, *config_.bundle);
   config_.body = m.body;

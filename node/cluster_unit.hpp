@@ -73,6 +73,8 @@ public:
   std::string waiting_for() const; // why this node is not active yet; empty if it is
   milliseconds clock_deviation() const { return membership_->time().deviation(); }
   std::size_t mesh_peers() const { return mesh_->peers().size(); }
+  const dht::base_keeper& base_known() const { return membership_->base_known(); }
+  void accept_base(); // `skald base --accept`
 
 private:
   // dht::datagrams
@@ -86,6 +88,7 @@ private:
   void on_body_wanted(const node_id& member, std::uint64_t version) override;
   void on_self_removed(std::uint64_t new_life, duration joining_for) override;
   void on_stale(bool stale) override;
+  void on_base(const dht::base& b) override;
 
   // cluster_unit.cpp: what carries
   outcome<void> open_state();
@@ -106,7 +109,9 @@ private:
   void set_profile(const std::string& name);
   void join_tick();
   void look_for_seeds(bool again);
+  void note_isolation();
   bool may_begin_alone() const;
+  std::string waiting_for_base() const;
   void try_activate();
   void leave_tick(mono_time until);
   void remember();
@@ -138,9 +143,10 @@ private:
   std::map<node_id, std::string> records_; // newest signed record of each member, for those who ask
   std::string own_record_;
 
-  // What the last life left: known_life_ 0 and remembered_members_ 0 where there was none.
+  // What the last life left: known_life_ 0 and a base without epoch where there was none.
   std::uint64_t known_life_ = 0, known_version_ = 0;
-  std::size_t remembered_members_ = 0;
+  dht::base known_base_;
+  std::shared_ptr<const dht::base> base_ = std::make_shared<dht::base>();
   std::string profile_ = "lan"; // the setting, as last known: a start does not wait for it
   std::vector<endpoint> remembered_peers_;
 
@@ -148,7 +154,7 @@ private:
   timer_id membership_timer_ = timer_id::none;
   mono_time membership_due_{};
   unsigned join_ticks_ = 0;
-  bool leaving_ = false, stale_ = false, names_in_dns_ = false, remember_set_ = false;
+  bool leaving_ = false, stale_ = false, isolated_ = false, names_in_dns_ = false, remember_set_ = false;
   std::move_only_function<void()> left_;
 };
 

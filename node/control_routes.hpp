@@ -3,6 +3,7 @@
 // waits for the answer, at most control_wait.
 #include "base/clock.hpp"
 #include "dht/store/replicated.hpp"
+#include "dht/swim/base_keeper.hpp"
 #include "node/cluster_query.hpp"
 #include "node/control_server.hpp"
 #include "node/loop.hpp"
@@ -30,6 +31,8 @@ struct control_services {
   std::function<nlohmann::json(bool setup)> dns;          // `skald dns`
   std::function<nlohmann::json()> local_tls;              // one row of `skald tls status`
   std::function<outcome<void>(const std::string& cert, const std::string& key, const std::string& domain)> check_tls;
+  std::function<const dht::base_keeper&()> base;
+  std::function<void()> accept_base;
   std::function<void(std::move_only_function<void()>)> leave; // calls back when the others know
   dht::role_set built, permitted, claimed;
 };
@@ -60,6 +63,9 @@ private:
   void tls(const control_request&, respond done);
   void set_tls(const control_request&, respond done);
   void unset_tls(const control_request&, respond done);
+  // control_life.cpp
+  void base(const control_request&, respond done);
+  void accept_base(const control_request&, respond done);
   // control_users.cpp
   void list_users(const control_request&, respond done);
   void add_user(const control_request&, respond done);

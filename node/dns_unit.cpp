@@ -66,7 +66,7 @@ struct dns_unit::impl {
     domain = to_lower(facts->config->default_domain);
     const mono_time now = time.now();
     dead.observe(*facts->view, now);
-    split.observe(*facts->view, now);
+    split.observe(*facts->view, *facts->base);
     const du::zone_input in{*facts->view, domain, public_tls, dead.all()};
     wanted = du::wanted_records(in);
     auto own = du::own_zone_records(in, 0);
@@ -99,7 +99,7 @@ struct dns_unit::impl {
 
   void tick() {
     tick_timer = events.timers().at(events.now() + look_every, [this] { tick(); });
-    rebuild(); // names of the dead run out, and what stood still is agreed on
+    rebuild(); // names of the dead run out
     look();
   }
 

@@ -180,6 +180,8 @@ control_services runtime::services() {
     return tls_->row(bundle_->name, hosts, clock_.wall());
   };
   s.check_tls = [this](const std::string& cert, const std::string& key, const std::string& domain) { return tls_->check(cert, key, domain, clock_.wall()); };
+  s.base = [this]() -> const dht::base_keeper& { return cluster_->base_known(); };
+  s.accept_base = [this] { cluster_->accept_base(); };
   s.leave = [this](std::move_only_function<void()> done) {
     cluster_->leave([done = std::move(done)]() mutable {
       done();

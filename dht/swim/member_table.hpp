@@ -40,6 +40,7 @@ struct peer {
   mono_time known_since = never;   // in its present life
   mono_time watched_since = never; // as a neighbour
   mono_time differs_since = never; // its digest is not ours since
+  mono_time base_differs_since = never; // it has a newer base since
   mono_time swept = never;         // last probe by the sweep
   mono_time noticed = never;       // last told that it is held for dead
   mono_time died = never;

@@ -20,7 +20,7 @@ constexpr std::size_t farewells_max = 512; // members told directly of a leave; 
 membership::membership(membership_config c, datagrams& d, link_port& links, membership_observer& o, const clock& wall,
                        rng& random, mono_time now)
     : config_(std::move(c)), datagrams_(d), links_(links), observer_(o), wall_(wall), rng_(random),
-      time_(now, wall.wall()), started_(now), last_turn_(now) {
+      time_(now, wall.wall()), base_(config_.known_base), started_(now), last_turn_(now) {
   // life = max(start time in ms, known + 1), consistency.md §6
   const identity born{std::max(static_cast<std::uint64_t>(std::max<unix_ms>(wall_.wall(), 1)), config_.known_life + 1), 0};
   self_ = table_.add({config_.self, born, config_.begin, config_.body.version});
@@ -34,6 +34,7 @@ membership::membership(membership_config c, datagrams& d, link_port& links, memb
   next_gossip_ = mono_time::max();
   next_housekeeping_ = now + seconds(1);
   view_ = make_view();
+  base_changed_ = base_.look(view_, self_->known.state == member_state::active, now);
 }
 
 mono_time membership::next_deadline() const {
@@ -123,6 +124,12 @@ void membership::revoke(const node_id& peer_id, mono_time now) {
   publish();
 }
 
+void membership::accept_base(mono_time now) {
+  base_.accept(now);
+  base_changed();
+  publish();
+}
+
 std::vector<fact> membership::facts() const {
   std::vector<fact> out;
   for (const auto& p : table_.all())
@@ -208,7 +215,10 @@ void membership::set_stale(bool stale) {
   if (stale == stale_) return;
   stale_ = stale;
   stale_told_ = stale;
+  changed_ = true; // who doubts its view sets no base
 }
+
+void membership::base_changed() { base_changed_ = changed_ = true; }
 
 // --- publication ------------------------------------------------------------------------------------------------------------
 
@@ -226,9 +236,13 @@ view_ptr membership::make_view() const {
 void membership::publish() {
   if (publishing_) return;
   publishing_ = true;
-  while (changed_ || removed_ || stale_told_ || !bodies_wanted_.empty()) {
+  while (changed_ || base_changed_ || removed_ || stale_told_ || !bodies_wanted_.empty()) {
     if (std::exchange(changed_, false)) {
       view_ = make_view();
+      const member_state s = self_->known.state;
+      const bool entitled = (s == member_state::active || s == member_state::draining) && !stale_;
+      if (base_.look(view_, entitled, last_turn_)) base_changed_ = true;
+      if (std::exchange(base_changed_, false)) observer_.on_base(base_.current());
       observer_.on_view(view_);
     }
     if (const auto penalty = std::exchange(removed_, std::nullopt)) observer_.on_self_removed(self_->known.self.life, *penalty);
@@ -247,6 +261,8 @@ swim_message& membership::compose(swim_kind kind) {
   out_.echo = false;
   out_.sender = self_->known;
   out_.digest = table_.digest();
+  out_.base_epoch = base_.current().epoch;
+  out_.base_check = base_.check();
   out_.sequence = 0;
   out_.third = {};
   out_.clock = 0;
@@ -266,7 +282,7 @@ void membership::ping(peer& p, std::uint32_t sequence, const node_id& on_behalf_
 }
 
 void membership::send_list(const node_id& to, frame_type type) {
-  members_list l{.cluster_time = time_.time(last_turn_)};
+  members_list l{.cluster_time = time_.time(last_turn_), .facts = {}, .agreed = base_.current()};
   l.facts.reserve(table_.all().size());
   for (const auto& p : table_.all()) l.facts.push_back(p->known);
   links_.send(to, {type, 1, encode(l)});

@@ -5,6 +5,7 @@
 // One thread, the cluster thread; every callback is made on it, from within a call. A callback may call back in.
 #include "base/rng.hpp"
 #include "dht/link/channel.hpp"
+#include "dht/swim/base_keeper.hpp"
 #include "dht/swim/cluster_clock.hpp"
 #include "dht/swim/damping.hpp"
 #include "dht/swim/local_health.hpp"
@@ -45,6 +46,8 @@ public:
   // This node's view may be stale (it slept, or was removed): no write and no firm answer, no keeper's action, until a
   // peer has shown it an equal stamp in a two-way exchange (consistency.md §7).
   virtual void on_stale(bool stale) = 0;
+  // The base is another one: to be counted by, and to be on disk before the next start (consistency.md §7).
+  virtual void on_base(const base& b) { static_cast<void>(b); }
 };
 
 struct membership_config {
@@ -53,6 +56,7 @@ struct membership_config {
   member_body body;              // this node's own; version > 0
   std::uint64_t known_life = 0;  // from disk: the new life is above it
   member_state begin = member_state::joining; // a founder that begins alone: active
+  base known_base{};             // from disk
 };
 
 class membership {
@@ -90,10 +94,14 @@ public:
   // Its certificate was revoked: out of the view, and never heard again.
   void revoke(const node_id& peer, mono_time now);
 
+  // `skald base --accept`: whoever is here is the base from now on, though more than half of the old one is gone.
+  void accept_base(mono_time now);
+
   // --- what is known ------------------------------------------------------------------------------------------------
   view_ptr current() const { return view_; }
   std::uint64_t life() const { return self_->known.self.life; }
   bool stale() const { return stale_; }
+  const base_keeper& base_known() const { return base_; }
   const cluster_clock& time() const { return time_; } // time() and deviation() of it: any thread
   std::vector<fact> facts() const;                    // of the living, for the peer file
 
@@ -105,6 +113,7 @@ private:
   void adopt(peer& p, const fact& f, mono_time now);
   peer* take_up(const fact& f, mono_time now);
   void set_stale(bool stale);
+  void base_changed();
   void publish();
   view_ptr make_view() const;
 
@@ -120,6 +129,7 @@ private:
   void merge_list(const members_list& l, const node_id* from, mono_time now);
   void merge_one(const fact& f, mono_time now);
   void compare_digest(peer& p, mono_time now);
+  void compare_base(peer& p, mono_time now);
   void begin_exchange(const node_id& with, mono_time now);
   void send_list(const node_id& to, frame_type type);
 
@@ -166,6 +176,7 @@ private:
   local_health health_;
   damping damping_;
   cluster_clock time_;
+  base_keeper base_;
   std::set<node_id> revoked_; // grows with the CRL only
   std::set<node_id> contacts_;
 
@@ -185,7 +196,7 @@ private:
   bool joined_ = false, stale_ = false;
 
   // Collected during a call, told at its end.
-  bool changed_ = true, neighbours_changed_ = true, publishing_ = false;
+  bool changed_ = true, neighbours_changed_ = true, publishing_ = false, base_changed_ = false;
   std::optional<duration> removed_;
   std::vector<node_id> bodies_wanted_;
   std::optional<bool> stale_told_;

@@ -83,7 +83,11 @@ void membership::handle(peer& p, mono_time now) {
       break;
     case swim_kind::gossip: break;
   }
-  if (p.known.alive()) compare_digest(p, now);
+  if (p.known.alive()) {
+    compare_digest(p, now);
+    compare_base(p, now);
+    base_.showed(p.known.id, in_.digest == table_.digest(), now);
+  }
   if (stale_ && p.known.alive() && p.heard == now && in_.digest == table_.digest()) set_stale(false);
 }
 
@@ -93,6 +97,7 @@ void membership::on_ack(peer& p, mono_time now) {
     // Its clock was read half a round trip ago. Only the first ping's answer is timed: after that one doesn't know which.
     const auto half = std::chrono::duration_cast<milliseconds>((now - p.probe.started) / 2);
     if (p.probe.stage == 1) time_.sample(p.known.id, in_.clock + half.count(), now);
+    base_.probed(in_.digest == table_.digest(), now);
   }
   alive(p, now);
   if (in_.third.is_zero() || in_.third == config_.self) return;
@@ -198,6 +203,7 @@ void membership::merge_list(const members_list& l, const node_id* from, mono_tim
   const bool believed = sender != nullptr && sender->known.alive();
   for (const fact& f : l.facts)
     if (f.id != *from && (believed || f.id == config_.self)) merge_one(f, now);
+  if (believed && base_.adopt(l.agreed, now)) base_changed();
 }
 
 void membership::merge_one(const fact& f, mono_time now) {
@@ -232,6 +238,20 @@ void membership::compare_digest(peer& p, mono_time now) {
   if (p.differs_since == never) p.differs_since = now;
   if (now - p.differs_since <= config_.timing.gossip * differing_ticks || now < exchange_free_) return;
   p.differs_since = now;
+  begin_exchange(p.known.id, now);
+}
+
+// The sender has a newer base. Most of a change reaches everybody as a view first, from which each makes the same base.
+void membership::compare_base(peer& p, mono_time now) {
+  const base& mine = base_.current();
+  const bool theirs_newer = in_.base_epoch > mine.epoch || (in_.base_epoch == mine.epoch && mine && in_.base_check != base_.check());
+  if (!theirs_newer) {
+    p.base_differs_since = never;
+    return;
+  }
+  if (p.base_differs_since == never) p.base_differs_since = now;
+  if (now - p.base_differs_since <= config_.timing.gossip * differing_ticks || now < exchange_free_) return;
+  p.base_differs_since = now;
   begin_exchange(p.known.id, now);
 }
 

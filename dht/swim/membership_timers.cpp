@@ -42,7 +42,7 @@ void membership::wake(mono_time now) {
 
 void membership::shift(duration slept, mono_time now) {
   for (const auto& p : table_.all()) {
-    for (mono_time* t : {&p->heard, &p->watched_since, &p->differs_since, &p->probe.started, &p->probe.next})
+    for (mono_time* t : {&p->heard, &p->watched_since, &p->differs_since, &p->base_differs_since, &p->probe.started, &p->probe.next})
       if (*t != never) *t += slept;
     if (p->suspected) p->suspected->postpone(slept);
   }
@@ -119,6 +119,7 @@ void membership::forget_the_old(mono_time now) {
 void membership::housekeeping(mono_time now) {
   next_housekeeping_ = now + seconds(1);
   time_.adjust(now, wall_.wall());
+  if (base_.settle(now)) base_changed();
   forget_the_old(now);
   for (const auto& p : table_.all())
     if (p->known.alive() && p->known.version > p->body.version && !is_self(*p)) bodies_wanted_.push_back(p->known.id);

@@ -114,6 +114,7 @@ void membership::verdict(peer& p, mono_time now) {
   stop_probe(p);
   const bool new_to_me = p.heard == never && now - std::max(p.known_since, started_) < 3 * (t.silence + t.probe);
   if (new_to_me) return start_probe(p, kind, now);
+  base_.probed(false, now);
   accuse(p, me(), now);
 }
 

@@ -9,7 +9,7 @@ namespace skald::dht {
 namespace {
 
 constexpr std::uint64_t flag_echo = 1;
-constexpr std::size_t short_fields = 7, all_fields = 11;
+constexpr std::size_t short_fields = 7, all_fields = 13;
 
 void put_rumour(pack::writer& w, const rumour& r) {
   w.array(6);
@@ -73,13 +73,38 @@ void get_fields(pack::reader& r, swim_message& out) {
   }
   if (f.next()) out.clock = static_cast<unix_ms>(r.number<std::uint64_t>(std::uint64_t{1} << 48));
   if (f.next()) get_rumours(r, out.rumours);
+  if (f.next()) out.base_epoch = r.number<std::uint64_t>(base_epoch_max);
+  out.base_check = f.number<std::uint32_t>(out.base_check);
+}
+
+// [epoch, the ids one after the other]
+void put_base(pack::writer& w, const base& b) {
+  std::string ids;
+  ids.reserve(20 * b.members.size());
+  for (const node_id& id : b.members) ids += id.view();
+  w.array(2);
+  w.uint(b.epoch);
+  w.bin(ids);
+}
+
+void get_base(pack::reader& r, base& out) {
+  pack::fields f(r);
+  if (f.next()) out.epoch = r.number<std::uint64_t>(base_epoch_max);
+  const std::string_view ids = f.bin();
+  if (ids.size() % 20 != 0 || ids.size() > 20 * base_members_max) return r.fail();
+  out.members.reserve(ids.size() / 20);
+  for (std::size_t at = 0; at < ids.size(); at += 20) {
+    const node_id id = *node_id::from_bytes(ids.substr(at, 20));
+    if (!out.members.empty() && !(out.members.back() < id)) return r.fail(); // sorted, each once
+    out.members.push_back(id);
+  }
 }
 
 } // namespace
 
 std::string encode(const swim_message& m) {
   std::string out;
-  const bool is_short = m.sequence == 0 && m.third.is_zero() && m.clock == 0 && m.rumours.empty();
+  const bool is_short = m.sequence == 0 && m.third.is_zero() && m.clock == 0 && m.rumours.empty() && m.base_epoch == 0;
   out.reserve(is_short ? 48 : 96 + 80 * m.rumours.size());
   out.push_back(static_cast<char>(frame_type::gossip));
   out.push_back(static_cast<char>(swim_version));
@@ -99,6 +124,8 @@ std::string encode(const swim_message& m) {
   SKALD_ASSERT(m.rumours.size() <= swim_rumours_max);
   w.array(m.rumours.size());
   for (const rumour& r : m.rumours) put_rumour(w, r);
+  w.uint(m.base_epoch);
+  w.uint(m.base_check);
   return out;
 }
 
@@ -119,12 +146,13 @@ result<void> decode(std::string_view datagram, swim_message& out) {
 
 std::string encode(const members_list& l) {
   std::string out;
-  out.reserve(16 + 48 * l.facts.size());
+  out.reserve(32 + 48 * l.facts.size() + 20 * l.agreed.members.size());
   pack::writer w(out);
-  w.array(2);
+  w.array(3);
   w.uint(static_cast<std::uint64_t>(std::max<unix_ms>(l.cluster_time, 0)));
   w.array(l.facts.size());
   for (const fact& f : l.facts) put_fact(w, f);
+  put_base(w, l.agreed);
   return out;
 }
 
@@ -140,6 +168,7 @@ result<members_list> decode_members(std::string_view body) {
       out.facts.reserve(n);
       for (std::size_t i = 0; i < n && r.ok(); ++i) out.facts.push_back(get_fact(r));
     }
+    if (f.next()) get_base(r, out.agreed);
   }
   if (!r.ok()) return std::unexpected(errc::malformed);
   return out;

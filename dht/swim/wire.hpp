@@ -3,11 +3,12 @@
 //
 // A datagram is two bytes of framing (type, version: design §10) and one positional array:
 //   [kind, flags, life, incarnation, state, version, digest,   32 bytes: a heartbeat ends here
-//    sequence, third, clock, rumours]
+//    sequence, third, clock, rumours,  base epoch, base check]
 // The sender's id is not in it: the mesh knows it from the certificate.
 #include "base/errors.hpp"
 #include "dht/link/channel.hpp"
 #include "dht/swim/suspicion.hpp"
+#include "dht/view/base.hpp"
 #include "dht/view/fact.hpp"
 
 #include <string>
@@ -42,6 +43,8 @@ struct swim_message {
   node_id third;           // zero: none
   unix_ms clock = 0;       // the sender's own clock; 0: not told
   std::vector<rumour> rumours;
+  std::uint64_t base_epoch = 0; // of the sender's base (consistency.md §7); 0: none, or another version of skald
+  std::uint32_t base_check = 0; // of its members
 };
 
 inline constexpr std::size_t swim_datagram_bytes_max = 1200; // fits every path with DTLS around it
@@ -56,8 +59,10 @@ result<void> decode(std::string_view datagram, swim_message& out);
 struct members_list {
   unix_ms cluster_time = 0; // the sender's, when it sent
   std::vector<fact> facts;
+  base agreed; // the sender's base; epoch 0: it has none
 };
 inline constexpr std::size_t members_list_max = 16384;
+inline constexpr std::size_t base_members_max = 8192;
 std::string encode(const members_list& l);
 result<members_list> decode_members(std::string_view body);
 

@@ -9,6 +9,8 @@
 
 namespace skald::dht {
 
+inline constexpr std::uint64_t base_epoch_max = std::uint64_t{1} << 62; // a peer may claim no more
+
 struct base {
   std::uint64_t epoch = 0;       // 0: none yet; of two, the higher epoch is adopted
   std::vector<node_id> members;  // sorted, each once

@@ -6,6 +6,7 @@
 #include "base/scheduler.hpp"
 #include "dht/ring/ring.hpp"
 #include "dht/store/store.hpp"
+#include "dht/view/base.hpp"
 #include "dht/view/view.hpp"
 #include "roles/core/settings.hpp"
 #include "sip/flow.hpp"
@@ -27,8 +28,10 @@ struct cluster_facts {
   dht::ring_ptr registrars;               // serving ring of the `registrar` role: owner and copies of a subscriber
   std::shared_ptr<const key_ring> keys;
   std::shared_ptr<const settings> config; // cluster settings, defaults filled in
-  bool serving = false;                   // this node is active (or draining) and not isolated
+  bool serving = false;                   // this node is active (or draining), neither isolated nor in doubt of its view
   bool names_in_dns = false;              // our own host names were seen in DNS: they may stand in Record-Route
+  std::shared_ptr<const dht::base> base = std::make_shared<dht::base>(); // whom majorities are counted by
+  bool isolated = false;                  // alone in the view, with a base of three or more (consistency.md §7)
 };
 using facts_ptr = std::shared_ptr<const cluster_facts>;
 

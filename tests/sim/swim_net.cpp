@@ -52,6 +52,8 @@ struct swim_net::node final : dht::datagrams, dht::link_port, dht::membership_ob
   void on_body_wanted(const node_id&, std::uint64_t) override {} // no bodies here: versions are 0
   void on_self_removed(std::uint64_t, duration) override { ++net.self_removals_; }
   void on_stale(bool) override {}
+  void on_base(const dht::base& b) override { kept = b; }
+  dht::base kept; // on disk
 };
 
 swim_net::swim_net(swim_options o) : options_(o), rng_(o.seed), paths_(std::size_t{nodes_max} * nodes_max, path::open) {
@@ -79,7 +81,7 @@ void swim_net::make(int number, dht::member_state begin) {
   n.buffered.clear();
   ++n.epoch;
   n.view = nullptr;
-  n.member = std::make_unique<dht::membership>(dht::membership_config{.self = n.id, .timing = options_.timing, .body = {}, .begin = begin},
+  n.member = std::make_unique<dht::membership>(dht::membership_config{.self = n.id, .timing = options_.timing, .body = {}, .begin = begin, .known_base = n.kept},
                                                n, n, n, n, n.random, now_);
 }
 
@@ -206,6 +208,13 @@ int swim_net::start(int contact) {
   return number;
 }
 
+void swim_net::start_alone(int number) {
+  make(number, dht::member_state::joining);
+  schedule(number);
+}
+
+void swim_net::forget_disk(int number) { nodes_[static_cast<std::size_t>(number)]->kept = {}; }
+
 void swim_net::restart(int number, int contact) {
   make(number, dht::member_state::joining);
   nodes_[static_cast<std::size_t>(number)]->member->contact(id_of(contact), now_);
@@ -248,6 +257,17 @@ bool swim_net::all_agree() const {
     const dht::view_stamp s = n->member->current()->stamp;
     if (stamp && *stamp != s) return false;
     stamp = s;
+  }
+  return true;
+}
+
+bool swim_net::bases_agree() const {
+  const dht::base* first = nullptr;
+  for (const auto& n : nodes_) {
+    if (!n->member) continue;
+    const dht::base& b = n->member->base_known().current();
+    if (first != nullptr && *first != b) return false;
+    first = &b;
   }
   return true;
 }

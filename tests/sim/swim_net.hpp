@@ -61,6 +61,8 @@ public:
   int start(int contact);
   // The same id again, as a new process.
   void restart(int node, int contact);
+  void start_alone(int node);  // the same, without a contact
+  void forget_disk(int node);  // the base that the next start would know
   void set_timing(int node, const dht::profile& p);
   void set_clock_offset(int node, milliseconds off);
 
@@ -71,6 +73,7 @@ public:
   bool sees(int node, int other) const;          // as living
   int views_with(int member) const;              // of running nodes, itself excepted
   bool all_agree() const;                        // all running nodes: one stamp
+  bool bases_agree() const;                      // all running nodes: one base
   bool all_full() const;                         // and every running node in every view
   const std::vector<removal>& removals() const { return removals_; }
   void forget_removals() { removals_.clear(); }

@@ -4,6 +4,8 @@
 #include "dnsupdate/split_rule.hpp"
 
 #include <doctest/doctest.h>
+
+#include <algorithm>
 #include <set>
 
 using namespace skald;
@@ -165,7 +167,7 @@ TEST_CASE("setup: the page names the delegation, other domains' lines, and three
     CHECK(text.find(part) != std::string::npos);
 }
 
-TEST_CASE("split rule: more than half goes on, less is silent, and who said good-bye is not missed") {
+TEST_CASE("split rule: more than half of the base goes on, less is silent, and who said good-bye is not missed") {
   split_rule rule;
   const auto state = [](std::vector<dht::member_state> states, std::uint64_t stamp) {
     std::vector<dht::member> out;
@@ -174,18 +176,21 @@ TEST_CASE("split rule: more than half goes on, less is silent, and who said good
   };
   using enum dht::member_state;
   const auto four = state({active, active, active, active}, 1);
-  mono_time t{};
-  rule.observe(four, t);
-  rule.observe(four, t += agreed_after);
-  rule.observe(state({active, active, active, dead}, 2), t);
+  dht::base base{3, {}};
+  for (const dht::member& m : four.members) base.members.push_back(m.id);
+  std::ranges::sort(base.members);
+  rule.observe(four, base);
+  rule.observe(state({active, active, active, dead}, 2), base);
   CHECK(rule.side() == split_side::more);
-  rule.observe(state({active, active, dead, dead}, 3), t);
+  rule.observe(state({active, active, dead, dead}, 3), base);
   CHECK(rule.side() == split_side::half);
   CHECK(rule.stamps() == strings{four.stamp.text()});
-  rule.observe(state({active, dead, dead, dead}, 4), t += seconds(100));
+  rule.observe(state({active, dead, dead, dead}, 4), base);
   CHECK(rule.side() == split_side::less);
-  rule.observe(state({active, left, left, dead}, 5), t);
+  rule.observe(state({active, left, left, dead}, 5), base);
   CHECK(rule.side() == split_side::half); // of two
-  rule.observe(state({active, left, left, left}, 6), t);
+  rule.observe(state({active, left, left, left}, 6), base);
   CHECK(rule.side() == split_side::more);
+  rule.observe(state({active, active, active, dead}, 7), {});
+  CHECK(rule.side() == split_side::more); // no base yet
 }

@@ -24,6 +24,8 @@ swim_message full_message() {
   m.sequence = 0xffffffff;
   m.third = id_of(3);
   m.clock = 1'700'000'000'123;
+  m.base_epoch = 0xfedcba987;
+  m.base_check = 0xfedcba98;
   m.rumours.push_back({.about = {id_of(4), {5, 6}, member_state::active, 7}, .accusers = {1, ~0ULL, 2}, .accuser_count = 3});
   m.rumours.push_back({.about = {id_of(5), {5, 0}, member_state::dead, 0}});
   return m;
@@ -37,6 +39,8 @@ void check_equal(const swim_message& a, const swim_message& b) {
   CHECK(a.sequence == b.sequence);
   CHECK(a.third == b.third);
   CHECK(a.clock == b.clock);
+  CHECK(a.base_epoch == b.base_epoch);
+  CHECK(a.base_check == b.base_check);
   REQUIRE(a.rumours.size() == b.rumours.size());
   for (std::size_t i = 0; i < a.rumours.size(); ++i) {
     CHECK(a.rumours[i].about == b.rumours[i].about);
@@ -62,7 +66,7 @@ TEST_CASE("wire: every kind reads back, a heartbeat is small") {
   check_equal(beat, read);
 }
 
-TEST_CASE("wire: the stored sample of version 1 still reads") {
+TEST_CASE("wire: the stored samples of version 1 still read, those from before bases travelled too") {
   const auto sample = from_hex("1001" // gossip, version 1
                                "9b0201cf0000018bcfe5680003024dcffedcba9876543210ceffffffff"
                                "c4140303030303030303030303030303030303030303cf0000018bcfe5687b92"
@@ -71,7 +75,13 @@ TEST_CASE("wire: the stored sample of version 1 still reads") {
   REQUIRE(sample);
   swim_message expected = full_message(), read;
   expected.kind = swim_kind::ping;
-  CHECK(to_hex(encode(expected)) == to_hex(*sample));
+  std::string with_base = *sample;
+  with_base[2] = static_cast<char>(0x9d);
+  with_base += *from_hex("cf0000000fedcba987cefedcba98");
+  CHECK(to_hex(encode(expected)) == to_hex(with_base));
+  REQUIRE(decode(with_base, read));
+  check_equal(expected, read);
+  expected.base_epoch = expected.base_check = 0;
   REQUIRE(decode(*sample, read));
   check_equal(expected, read);
 }
@@ -111,13 +121,20 @@ TEST_CASE("wire: a life or an incarnation without room above it is refused") {
   CHECK_FALSE(decode(encode(m), read));
 }
 
+TEST_CASE("wire: a base whose members are not sorted, or twice, is refused") {
+  CHECK_FALSE(decode_members(encode(members_list{1, {}, {7, {id_of(2), id_of(1)}}})));
+  CHECK_FALSE(decode_members(encode(members_list{1, {}, {7, {id_of(2), id_of(2)}}})));
+  CHECK_FALSE(decode_members(encode(members_list{1, {}, {base_epoch_max + 1, {}}})));
+}
+
 TEST_CASE("wire: lists of members read back; every truncation is an error") {
-  members_list l{1'700'000'000'000, {}};
+  members_list l{1'700'000'000'000, {}, {7, {id_of(1), id_of(2), id_of(9)}}};
   for (std::uint8_t i = 0; i < 40; ++i) l.facts.push_back({id_of(i), {i, i}, static_cast<member_state>(i % 5), i});
   const std::string whole = encode(l);
   const auto read = decode_members(whole);
   REQUIRE(read);
   CHECK(read->cluster_time == l.cluster_time);
   CHECK(read->facts == l.facts);
+  CHECK(read->agreed == l.agreed);
   for (std::size_t n = 0; n < whole.size(); ++n) CHECK_FALSE(decode_members(whole.substr(0, n)));
 }
