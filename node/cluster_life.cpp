@@ -106,6 +106,7 @@ void cluster_unit::on_stale(bool stale) {
 
 void cluster_unit::on_base(const dht::base& b) {
   base_ = std::make_shared<const dht::base>(b);
+  if (store_) store_->set_base(b);
   if (log::enabled(log::level::info)) {
     std::vector<std::string> names;
     for (std::size_t i = 0; i < b.members.size() && i < 10; ++i) names.push_back(name_of(*membership_->current(), b.members[i]));

@@ -115,6 +115,7 @@ outcome<void> cluster_unit::start_store() {
   };
   hooks.disk_failed = [](const failure& f) { log::error("store", f.what); };
   store_ = std::make_unique<dht::store>(config_.bundle->id, std::move(ports), dht::store_config{}, std::move(hooks));
+  store_->set_base(*base_);
   return store_->load();
 }
 
