@@ -1,0 +1,170 @@
+// Calls. One that was set up and whose two edges live on must take INFO and BYE; one that fails between living edges is
+// tried again, and the time until it succeeds is a gap in service.
+#include "tests/chaos/load.hpp"
+
+#include "sip/message/name_addr.hpp"
+
+namespace chaos {
+
+struct call {
+  phone* caller = nullptr;
+  phone* callee = nullptr;
+  std::string id, from, to, target; // target: the callee's Contact
+  std::vector<std::string> routes;
+  unsigned cseq = 0;
+  int challenges = 0;
+  std::size_t near_edge = 0, far_edge = 0; // the caller's, and the callee's once it has rung
+  unsigned near_falls = 0, far_falls = 0;
+  mono_time began{};
+  bool info_sent = false, is_set_up = false;
+};
+
+namespace {
+
+constexpr int challenges_max = 4;
+constexpr milliseconds retry_after{200};
+constexpr std::chrono::seconds give_up_after{40};
+constexpr std::string_view sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+
+} // namespace
+
+calls::calls(world& w) : world_(w) {
+  w.on_acknowledged = [this](phone& p, const std::shared_ptr<incoming>& in) { callee_ready(p, in); };
+}
+
+void calls::run() {
+  running_ = world_.wanted.calls > 0;
+  due_ = world_.events.now();
+  tick();
+}
+
+void calls::tick() {
+  if (!running_) return;
+  const duration gap(static_cast<std::int64_t>(1e6 / world_.wanted.calls));
+  for (; due_ <= world_.events.now(); due_ += gap) start();
+  world_.events.after(std::min<duration>(gap, milliseconds(20)), [this] { tick(); });
+}
+
+// Two phones that are registered and not just looking for another edge.
+void calls::start() {
+  const auto c = std::make_shared<call>();
+  for (int tries = 0; tries < 50 && c->callee == nullptr; ++tries) {
+    phone* const p = world_.phones[world_.random.below(world_.phones.size())].get();
+    const bool ready = p->acked > 0 && !(p->busy && p->behind_dead) && world_.edges[p->at].up;
+    if (!ready || p == c->caller) continue;
+    (c->caller == nullptr ? c->caller : c->callee) = p;
+  }
+  if (c->callee == nullptr) return;
+  c->began = world_.events.now();
+  attempt(c);
+}
+
+void calls::attempt(const std::shared_ptr<call>& c) {
+  c->near_edge = c->caller->at;
+  c->far_edge = c->callee->at;
+  if (!world_.edges[c->near_edge].up || !world_.edges[c->far_edge].up) {
+    ++world_.counted.excused;
+    return;
+  }
+  c->near_falls = world_.edges[c->near_edge].falls;
+  c->far_falls = world_.edges[c->far_edge].falls;
+  c->id = "c" + world_.out.unique();
+  c->from = fmt::format("<{}>;tag={}", c->caller->aor(), world_.out.unique());
+  c->cseq = 0;
+  c->challenges = 0;
+  by_id_[c->id] = c;
+  invite(c, false);
+}
+
+void calls::invite(const std::shared_ptr<call>& c, bool with_credentials) {
+  request r{.method = "INVITE", .uri = c->callee->aor(), .from = c->from, .to = fmt::format("<{}>", c->callee->aor()),
+            .call_id = c->id, .cseq = ++c->cseq};
+  r.more = "Contact: " + c->caller->contact() + "\r\n";
+  if (with_credentials) r.more += c->caller->credentials("Proxy-Authorization", "INVITE", r.uri);
+  r.body = sdp;
+  // The branch is known to the answer's handler only after send() has given it.
+  const auto branch = std::make_shared<std::string>();
+  *branch = world_.out.send(*c->caller, world_.edges[c->near_edge], r,
+                            [this, c, branch](const outcome& how) { answered(c, *branch, how); });
+}
+
+void calls::answered(const std::shared_ptr<call>& c, const std::string& branch, const outcome& how) {
+  if (how.status == 407 && ++c->challenges <= challenges_max && c->caller->challenged(*how.answer)) return invite(c, true);
+  if (how.status >= 200 && how.status < 300) return established(c, branch, *how.answer);
+  failed(c, how.status);
+}
+
+bool calls::edges_lived(const call& c) const {
+  return world_.edges[c.near_edge].lived(c.near_falls) && world_.edges[c.far_edge].lived(c.far_falls);
+}
+
+void calls::forget(const std::shared_ptr<call>& c) {
+  by_id_.erase(c->id);
+}
+
+void calls::failed(const std::shared_ptr<call>& c, int status) {
+  forget(c);
+  if (status == -1 || !edges_lived(*c)) {
+    ++world_.counted.excused;
+    return;
+  }
+  ++world_.counted.call_answers[status];
+  if (world_.events.now() - c->began > give_up_after) return world_.counted.calls.add(world_.events.now() - c->began);
+  world_.events.after(retry_after, [this, c] { attempt(c); });
+}
+
+void calls::established(const std::shared_ptr<call>& c, const std::string& branch, const sip::message& ok) {
+  ++world_.counted.call_answers[ok.status()];
+  ++world_.counted.set_up;
+  world_.counted.calls.add(world_.events.now() - c->began);
+  c->is_set_up = true;
+  c->to = ok.line(sip::header::to).value_or("");
+  const auto peer = sip::parse_name_addr(ok.line(sip::header::contact).value_or(""));
+  if (peer) c->target = peer->uri_text;
+  c->routes.clear();
+  for (const std::string_view r : ok.values(sip::header::record_route)) c->routes.insert(c->routes.begin(), std::string(r));
+  request ack{.method = "ACK", .uri = c->target, .from = c->from, .to = c->to, .call_id = c->id, .cseq = c->cseq, .routes = c->routes};
+  world_.out.acknowledge(branch, ack);
+  const double hold_s = world_.wanted.hold_s * (0.5 + world_.random.unit());
+  world_.events.after(milliseconds(static_cast<std::int64_t>(hold_s * 1000)), [this, c] { bye(c); });
+}
+
+// The callee's first request in the dialog: the other direction.
+void calls::callee_ready(phone& p, const std::shared_ptr<incoming>& in) {
+  const auto it = by_id_.find(in->call_id);
+  if (it == by_id_.end() || it->second->info_sent) return;
+  const std::shared_ptr<call> c = it->second;
+  c->info_sent = true;
+  if (const edge* e = world_.edge_at(in->source)) { // where it really came through
+    if (c->far_edge != world_.index_of(e)) c->far_falls = e->falls;
+    c->far_edge = world_.index_of(e);
+  }
+  const auto delay_ms = static_cast<std::int64_t>(world_.wanted.hold_s * 400 * world_.random.unit());
+  world_.events.after(milliseconds(delay_ms), [this, c, in, &p] {
+    in_dialog(c, p, c->far_edge,
+              {.method = "INFO", .uri = in->target, .from = in->local, .to = in->remote, .call_id = c->id, .cseq = 1, .routes = in->routes}, [] {});
+  });
+}
+
+void calls::bye(const std::shared_ptr<call>& c) {
+  in_dialog(c, *c->caller, c->near_edge,
+            {.method = "BYE", .uri = c->target, .from = c->from, .to = c->to, .call_id = c->id, .cseq = ++c->cseq, .routes = c->routes},
+            [this, c] { ++world_.counted.ended, forget(c); });
+}
+
+// Through the edge of the call, or through any that lives: its name leads there (sip.md §2).
+void calls::in_dialog(const std::shared_ptr<call>& c, phone& from, std::size_t edge_index, request what, std::function<void()> next) {
+  edge* const through = world_.living_near(edge_index);
+  if (through == nullptr) return next();
+  world_.out.send(from, *through, what, [this, c, method = what.method, next = std::move(next)](const outcome& how) {
+    ++world_.counted.in_dialog;
+    if (how.status >= 200 && how.status < 300) return next();
+    if (how.status != -1 && edges_lived(*c))
+      note(world_.counted.broken, fmt::format("{} in a call from {} at {} to {} at {}: {}", method, c->caller->user,
+                                              world_.edges[c->near_edge].name, c->callee->user, world_.edges[c->far_edge].name, how.status));
+    else ++world_.counted.excused;
+    next();
+  });
+}
+
+} // namespace chaos

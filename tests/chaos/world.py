@@ -1,0 +1,203 @@
+"""Real nodes on hosts of a Lab, a load of phones on another, and what can go wrong between and in them."""
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+here = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(here), "interop"))
+
+from cluster import Cluster, root  # noqa: E402
+from lab import Lab, wait_for  # noqa: E402
+
+DOMAIN = "skald.test"
+program = os.path.join(os.environ.get("SKALD_BUILD", os.path.join(root, "build")), "tests", "chaos", "chaos_load")
+STATE_MB = 24  # of the small file system of the node whose disk fills
+
+
+class Load:
+    """tests/chaos/load.cpp: commands in, JSON out."""
+
+    def __init__(self, host, nodes, args):
+        argv = [program, "--domain", DOMAIN, "--ip", host.ip]
+        for key in ("users", "rate", "calls", "hold", "seed"):
+            argv += ["--" + key, str(getattr(args, key))]
+        for n in nodes:
+            argv += ["--node", f"{n.name}={n.address}:5060"]
+        self.errors = open(os.path.join(host.dir, "load.log"), "w")
+        self.process = subprocess.Popen(host.command(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self.errors, text=True, bufsize=1)
+        self.lines = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(json.loads(line))
+        self.lines.put(None)
+
+    def say(self, *words):
+        self.process.stdin.write(" ".join(words) + "\n")
+
+    def hear(self, key, seconds):
+        answer = self.lines.get(timeout=seconds)
+        if answer is None or key not in answer:
+            raise RuntimeError(f"load: {answer}, not {key}")
+        return answer
+
+    def ask(self, command, key, seconds):
+        self.say(command)
+        return self.hear(key, seconds)
+
+    def cpu_s(self):
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.errors.close()
+
+
+class World:
+    def __init__(self, args, random):
+        self.args, self.random = args, random
+        self.lab = Lab("198.51.100")
+        self.cluster = self.load = None
+        self.mounts = []
+        self.blocked = {}  # node name: addresses that it does not hear
+
+    def __enter__(self):
+        self.lab.__enter__()
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def _start(self):
+        self.cluster = Cluster(DOMAIN, dir=os.path.join(self.lab.dir, "cluster"))
+        for i in range(self.args.nodes):
+            host = self.lab.host(f"n{i + 1}")
+            seeds = [f"{self.lab.hosts['n1'].ip}:4260"] if i else []
+            self.cluster.node(host.name, host.ip, host, seeds=seeds, args=["--workers", str(self.args.workers)])
+        self.nodes = self.cluster.nodes
+        self.names = [n.name for n in self.nodes]
+        self.small = self.random.choice(self.nodes)
+        if "diskfull" in self.args.scenario:
+            self._mount(self.small)
+        for n in self.nodes:
+            n.start()
+        self.cluster.wait_active(seconds=60)
+        rows = "aor,password\n" + "".join(f"p{i}@{DOMAIN},secret\n" for i in range(self.args.users))
+        self.nodes[0].cli("user", "import", "-", stdin=rows, timeout=300)
+        for n in self.nodes:
+            self._filter(n)
+        self.load = Load(self.lab.host("phones", 100), self.nodes, self.args)
+
+    def _mount(self, node):
+        os.makedirs(node.state, mode=0o700, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={STATE_MB}m,mode=700", "tmpfs", node.state], check=True)
+        self.mounts.append(node.state)
+
+    def __exit__(self, kind, *_):
+        if self.load:
+            self.load.close()
+        if self.cluster:
+            if kind is not None or self.args.logs:
+                self._show_logs()
+            for n in self.nodes:
+                if n.process:
+                    n.process.kill()
+        for m in self.mounts:
+            subprocess.run(["umount", "-l", m], check=False)
+        self.lab.close()
+
+    def _show_logs(self):
+        for n in self.nodes:
+            if n.process and os.path.exists(n.log):
+                with open(n.log, errors="replace") as f:
+                    print(f"---- {n.name}:\n" + "".join(f.readlines()[-30:]), flush=True)
+
+    # ---- the network
+    def _filter(self, node):
+        """Loads the rules of what this node hears."""
+        drops = "".join(f"  ip saddr {ip} drop\n" for ip in sorted(self.blocked.get(node.name, ())))
+        loss = f"  numgen random mod 10000 < {int(self.args.loss * 10000)} drop\n" if self.args.loss else ""
+        node.host.run(["nft", "-f", "-"], input="table ip chaos\ndelete table ip chaos\ntable ip chaos {\n chain in {\n"
+                      f"  type filter hook input priority 0\n{drops}{loss} }}\n}}\n")
+
+    def deafen(self, node, others):
+        """From now on `node` hears nothing of `others`."""
+        self.blocked.setdefault(node.name, set()).update(o.address for o in others)
+        self._filter(node)
+
+    def cut(self, one, other):
+        for n in one:
+            self.deafen(n, other)
+        for n in other:
+            self.deafen(n, one)
+
+    def heal(self):
+        cut, self.blocked = self.blocked, {}
+        for n in self.nodes:
+            if n.name in cut:
+                self._filter(n)
+
+    # ---- nodes
+    def kill(self, node):
+        self.load.say("fell", node.name)
+        node.kill()
+
+    def away(self, node, seconds):
+        """Waits that long; within the first second, if it lasts, the node's phones notice that it does not answer."""
+        notice = self.random.uniform(0, 1)
+        time.sleep(min(notice, seconds))
+        if notice < seconds:
+            self.load.say("down", node.name)
+            time.sleep(seconds - notice)
+
+    def pause(self, node):
+        node.process.popen.send_signal(signal.SIGSTOP)
+
+    def resume(self, node):
+        node.process.popen.send_signal(signal.SIGCONT)
+
+    def agreed(self):
+        """Every node sees exactly all nodes, active."""
+        return all(n.active() == sorted(self.names) for n in self.nodes)
+
+    def wait_agreed(self, seconds):
+        """Seconds until all views agree that all are there."""
+        began = time.monotonic()
+        wait_for("all views show all nodes active", seconds, self.agreed, 0.02)
+        return time.monotonic() - began
+
+    def fill_disk(self):
+        path = os.path.join(self.small.state, "fill")
+        with open(path, "wb", buffering=0) as f:
+            try:
+                while True:
+                    f.write(b"\0" * 65536)
+            except OSError:
+                pass
+            try:
+                while True:
+                    f.write(b"\0")
+            except OSError:
+                pass
+        return path
+
+    def listed(self):
+        """For each node: the phones that `skald registrations` does not list there."""
+        wanted = {f"sip:p{i}@{DOMAIN}" for i in range(self.args.users)}
+        out = {}
+        for n in self.nodes:
+            rows = n.cli("registrations", timeout=120)
+            out[n.name] = sorted(wanted - {r["aor"] for r in rows})
+        return out
