@@ -154,7 +154,9 @@ void membership::change_self(const fact& f, mono_time now) {
 void membership::take_life(std::uint64_t above, mono_time now) {
   fact f = self_->known;
   f.self = {std::min(std::max(above, f.self.life) + 1, life_max), 0};
-  const duration penalty = damping_.removed(now);
+  // Who only waits swings no ring: its removals are not counted (decision 20).
+  const bool served = f.state == member_state::active || f.state == member_state::draining;
+  const duration penalty = served ? damping_.removed(now) : duration::zero();
   if (penalty > duration::zero()) {
     if (now >= damped_until_) wanted_state_ = f.state;
     damped_until_ = now + penalty;

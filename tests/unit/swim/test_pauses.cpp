@@ -81,6 +81,24 @@ TEST_CASE("pause: the third removal within an hour comes back as joining for 10 
   CHECK(net.at(2).state() == dht::member_state::active);
 }
 
+TEST_CASE("pause: the removals of a node that only waits are not counted: it is not kept waiting for minutes (decision 20)") {
+  swim_net net(lan(5, 0, 1));
+  const auto sleep_and_return = [&] {
+    net.pause(2, seconds(2));
+    net.run_for(seconds(5));
+    CHECK(net.all_full());
+  };
+  net.at(2).set_state(dht::member_state::joining, net.now());
+  for (int i = 0; i < 5; ++i) sleep_and_return();
+  net.at(2).set_state(dht::member_state::active, net.now());
+  CHECK(net.at(2).state() == dht::member_state::active);
+  for (int i = 0; i < 3; ++i) sleep_and_return();
+  CHECK(net.at(2).state() == dht::member_state::joining); // now it served, and pays
+  sleep_and_return();
+  net.run_for(seconds(4)); // 12 s in all: that one did not draw out its pause of 10 s
+  CHECK(net.at(2).state() == dht::member_state::active);
+}
+
 TEST_CASE("pauses of 50 to 300 ms, each node every 30 s: no removal") {
   for (auto [n, minutes] : {std::pair{2, 30}, {3, 30}, {10, 20}, {60, 2}}) {
     swim_net net(lan(n, 0, 3));
