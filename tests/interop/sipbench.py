@@ -10,7 +10,6 @@ import socket
 import time
 
 from cluster import three_on_loopback
-from lab import Timeout
 from phone import Phone, Wire, tls_context
 from sipmsg import Message, parse, token
 
@@ -20,11 +19,7 @@ DOMAIN = "skald.test"
 class Bench:
     def __init__(self, network, workers=4, users=60, settings=(), **kw):
         self.network = network
-        try:
-            self.cluster = three_on_loopback(DOMAIN, network=network, workers=workers, **kw)
-        except Timeout:  # a machine too busy to run a LAN's timers says nothing about SIP: once more
-            print("the cluster did not start in time: tried once more", flush=True)
-            self.cluster = three_on_loopback(DOMAIN, network=network, workers=workers, **kw)
+        self.cluster = three_on_loopback(DOMAIN, network=network, workers=workers, **kw)
         self.nodes = {n.name: n for n in self.cluster.nodes}
         self.phones = []
         try:
