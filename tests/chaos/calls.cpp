@@ -16,7 +16,8 @@ struct call {
   std::size_t near_edge = 0, far_edge = 0; // the caller's, and the callee's once it has rung
   unsigned near_falls = 0, far_falls = 0;
   mono_time began{};
-  bool info_sent = false, is_set_up = false;
+  bool info_sent = false;
+  bool behind_dead = false; // an edge was dead in one of the tries
 };
 
 namespace {
@@ -45,13 +46,11 @@ void calls::tick() {
   world_.events.after(std::min<duration>(gap, milliseconds(20)), [this] { tick(); });
 }
 
-// Two phones that are registered and not just looking for another edge.
 void calls::start() {
   const auto c = std::make_shared<call>();
   for (int tries = 0; tries < 50 && c->callee == nullptr; ++tries) {
     phone* const p = world_.phones[world_.random.below(world_.phones.size())].get();
-    const bool ready = p->acked > 0 && !(p->busy && p->behind_dead) && world_.edges[p->at].up;
-    if (!ready || p == c->caller) continue;
+    if (p->acked == 0 || p == c->caller) continue;
     (c->caller == nullptr ? c->caller : c->callee) = p;
   }
   if (c->callee == nullptr) return;
@@ -62,9 +61,9 @@ void calls::start() {
 void calls::attempt(const std::shared_ptr<call>& c) {
   c->near_edge = c->caller->at;
   c->far_edge = c->callee->at;
-  if (!world_.edges[c->near_edge].up || !world_.edges[c->far_edge].up) {
-    ++world_.counted.excused;
-    return;
+  if (!world_.edges[c->near_edge].up) { // its phone looks for another edge
+    c->behind_dead = true;
+    return again(c);
   }
   c->near_falls = world_.edges[c->near_edge].falls;
   c->far_falls = world_.edges[c->far_edge].falls;
@@ -106,18 +105,27 @@ void calls::failed(const std::shared_ptr<call>& c, int status) {
   forget(c);
   if (status == -1 || !edges_lived(*c)) {
     ++world_.counted.excused;
-    return;
-  }
-  ++world_.counted.call_answers[status];
-  if (world_.events.now() - c->began > give_up_after) return world_.counted.calls.add(world_.events.now() - c->began);
-  world_.events.after(retry_after, [this, c] { attempt(c); });
+    c->behind_dead = true;
+  } else ++world_.counted.call_answers[status];
+  again(c);
+}
+
+// Its caller tries again, until it is set up.
+void calls::again(const std::shared_ptr<call>& c) {
+  if (world_.events.now() - c->began > give_up_after) return gap_of(*c).add(world_.events.now() - c->began);
+  ++waiting_;
+  world_.events.after(retry_after, [this, c] { --waiting_, attempt(c); });
+}
+
+gaps& calls::gap_of(const call& c) {
+  if (!c.behind_dead) return world_.counted.calls;
+  return c.callee->where == place::street ? world_.counted.calls_behind_dead : world_.counted.calls_behind_dead_nat;
 }
 
 void calls::established(const std::shared_ptr<call>& c, const std::string& branch, const sip::message& ok) {
   ++world_.counted.call_answers[ok.status()];
   ++world_.counted.set_up;
-  world_.counted.calls.add(world_.events.now() - c->began);
-  c->is_set_up = true;
+  gap_of(*c).add(world_.events.now() - c->began);
   c->to = ok.line(sip::header::to).value_or("");
   const auto peer = sip::parse_name_addr(ok.line(sip::header::contact).value_or(""));
   if (peer) c->target = peer->uri_text;

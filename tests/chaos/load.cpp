@@ -66,7 +66,8 @@ public:
   explicit load(const options& o, std::vector<edge> edges) : world_(o), registrations_(world_), calls_(world_) {
     world_.edges = std::move(edges);
     for (std::size_t i = 0; i < o.users; ++i)
-      world_.phones.push_back(std::make_unique<phone>(world_, fmt::format("p{}", i), i % world_.edges.size()));
+      world_.phones.push_back(std::make_unique<phone>(world_, fmt::format("p{}", i), i % world_.edges.size(),
+                                                      i % 4 == 3 && !o.nat_space.empty() ? place::behind_nat : place::street));
     fcntl(0, F_SETFL, fcntl(0, F_GETFL) | O_NONBLOCK);
     world_.events.watch(0, [this] { read(); });
   }
@@ -119,10 +120,10 @@ private:
     for (const auto& p : world_.phones) rung_twice += p->rung_twice;
     say(fmt::format(R"({{"requests":{},"repeated":{},"answered":{},"edge_fell":{},"unanswered":{},"twice":{},"registered":{},)"
                     R"("register_answers":{},"call_answers":{},"set_up":{},"ended":{},"in_dialog":{},"excused":{},"broken":{},"wrong_no":{},)"
-                    R"("rung_twice":{},"gap_living":{},"gap_behind_dead":{},"gap_calls":{}}})",
+                    R"("rung_twice":{},"gap_living":{},"gap_behind_dead":{},"gap_calls":{},"gap_calls_dead":{},"gap_calls_dead_nat":{}}})",
                     r.sent, r.repeated, r.answered, r.edge_fell, json(r.unanswered), json(r.twice), c.registered, json(c.register_answers),
                     json(c.call_answers), c.set_up, c.ended, c.in_dialog, c.excused, json(c.broken), json(c.wrong_no), rung_twice,
-                    json(c.living), json(c.behind_dead), json(c.calls)));
+                    json(c.living), json(c.behind_dead), json(c.calls), json(c.calls_behind_dead), json(c.calls_behind_dead_nat)));
   }
 
   world world_;
@@ -163,6 +164,7 @@ int main(int argc, char** argv) {
     const std::string key = argv[i], value = argv[i + 1];
     if (key == "--domain") o.domain = value;
     else if (key == "--ip") o.ip = value;
+    else if (key == "--nat") o.nat_space = value.substr(0, value.find('=')), o.nat_ip = value.substr(value.find('=') + 1);
     else if (key == "--password") o.password = value;
     else if (key == "--users") o.users = static_cast<std::size_t>(std::atoi(value.c_str()));
     else if (key == "--rate") o.rate = std::atof(value.c_str());
@@ -174,7 +176,7 @@ int main(int argc, char** argv) {
     else edges.clear(), i = argc;
   }
   if (edges.empty() || o.users < 2 || o.rate <= 0 || o.calls < 0) {
-    std::fprintf(stderr, "usage: load --node NAME=IP:PORT... [--domain D] [--ip IP] [--password P] [--users N] [--rate R] [--calls C]\n"
+    std::fprintf(stderr, "usage: load --node NAME=IP:PORT... [--domain D] [--ip IP] [--nat NAMESPACE=IP] [--password P] [--users N] [--rate R] [--calls C]\n"
                          "            [--hold S] [--expires S] [--seed N]\n");
     return 2;
   }

@@ -10,6 +10,7 @@ namespace chaos {
 
 struct options {
   std::string domain = "skald.test", ip = "127.0.0.1", password = "secret";
+  std::string nat_space, nat_ip; // network namespace behind a NAT, where every fourth phone is; empty: none
   std::size_t users = 100;
   double rate = 50, calls = 2; // a second
   int expires_s = 600;
@@ -28,6 +29,7 @@ struct counts {
   std::uint64_t registered = 0, set_up = 0, ended = 0, in_dialog = 0, excused = 0;
   std::vector<std::string> broken, wrong_no; // one line each
   gaps living, behind_dead, calls;
+  gaps calls_behind_dead, calls_behind_dead_nat; // to a callee whose edge died, by where the callee is
 };
 
 struct world {
@@ -89,7 +91,7 @@ public:
   explicit calls(world& w);
   void run();
   void stop() { running_ = false; }
-  std::size_t open() const { return by_id_.size(); }
+  std::size_t open() const { return by_id_.size() + waiting_; }
 
 private:
   void tick();
@@ -98,6 +100,8 @@ private:
   void invite(const std::shared_ptr<call>& c, bool with_credentials);
   void answered(const std::shared_ptr<call>& c, const std::string& branch, const outcome& how);
   void failed(const std::shared_ptr<call>& c, int status);
+  void again(const std::shared_ptr<call>& c);
+  gaps& gap_of(const call& c);
   void established(const std::shared_ptr<call>& c, const std::string& branch, const sip::message& ok);
   void callee_ready(phone& p, const std::shared_ptr<incoming>& in);
   void in_dialog(const std::shared_ptr<call>& c, phone& from, std::size_t edge_index, request what, std::function<void()> next);
@@ -108,6 +112,7 @@ private:
   world& world_;
   bool running_ = false;
   mono_time due_{};
+  std::size_t waiting_ = 0; // to be tried again
   std::unordered_map<std::string, std::shared_ptr<call>> by_id_;
 };
 

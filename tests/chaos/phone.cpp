@@ -10,7 +10,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <fcntl.h>
+#include <sched.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace chaos {
 
@@ -18,6 +21,21 @@ namespace {
 
 constexpr milliseconds ring_time{200}, t1{500}, t2{4000};
 constexpr std::string_view sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+
+int new_socket() {
+  return socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+// A socket stays in the namespace that it was made in.
+int new_socket_in(const std::string& space) {
+  static const int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+  const int there = open(("/run/netns/" + space).c_str(), O_RDONLY | O_CLOEXEC);
+  if (home < 0 || there < 0 || setns(there, CLONE_NEWNET) != 0) std::perror(space.c_str()), std::exit(1);
+  const int made = new_socket();
+  if (setns(home, CLONE_NEWNET) != 0) std::perror("setns"), std::exit(1);
+  close(there);
+  return made;
+}
 
 std::string branch_of(const sip::message& m) {
   const auto top = m.first(sip::header::via);
@@ -27,14 +45,16 @@ std::string branch_of(const sip::message& m) {
 
 } // namespace
 
-phone::phone(world& w, std::string name, std::size_t home)
-    : user(std::move(name)), at(home), world_(w), fd_(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+phone::phone(world& w, std::string name, std::size_t home, place is_at)
+    : user(std::move(name)), where(is_at), at(home), world_(w),
+      fd_(where == place::street ? new_socket() : new_socket_in(w.wanted.nat_space)) {
+  const std::string& ip = where == place::street ? w.wanted.ip : w.wanted.nat_ip;
   sockaddr_in local{.sin_family = AF_INET};
-  inet_pton(AF_INET, w.wanted.ip.c_str(), &local.sin_addr);
+  inet_pton(AF_INET, ip.c_str(), &local.sin_addr);
   if (fd_ < 0 || bind(fd_, reinterpret_cast<const sockaddr*>(&local), sizeof local) != 0) std::perror("phone's socket"), std::exit(1);
   socklen_t size = sizeof local;
   getsockname(fd_, reinterpret_cast<sockaddr*>(&local), &size);
-  host_port_ = fmt::format("{}:{}", w.wanted.ip, ntohs(local.sin_port));
+  host_port_ = fmt::format("{}:{}", ip, ntohs(local.sin_port));
   register_call_id = w.out.unique() + "@load";
   register_tag = w.out.unique();
   w.events.watch(fd_, [this] { readable(); });

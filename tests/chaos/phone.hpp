@@ -19,9 +19,11 @@ struct incoming {
   bool answered = false, acknowledged = false, cancelled = false;
 };
 
+enum class place : std::uint8_t { street, behind_nat };
+
 class phone final : public sender {
 public:
-  phone(world& w, std::string user, std::size_t home);
+  phone(world& w, std::string user, std::size_t home, place where);
   phone(const phone&) = delete;
 
   void send(std::string_view bytes, const sockaddr_in& to) override;
@@ -37,6 +39,7 @@ public:
   void forget_nonce() { nonce_.clear(); }
 
   const std::string user;
+  const place where;
   std::size_t at; // index of its edge
 
   // Registration (registrations.cpp)

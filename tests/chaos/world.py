@@ -16,14 +16,15 @@ from lab import Lab, wait_for  # noqa: E402
 
 DOMAIN = "skald.test"
 program = os.path.join(os.environ.get("SKALD_BUILD", os.path.join(root, "build")), "tests", "chaos", "chaos_load")
+NAT_MAPPING_S = 60
 STATE_MB = 24  # of the small file system of the node whose disk fills
 
 
 class Load:
     """tests/chaos/load.cpp: commands in, JSON out."""
 
-    def __init__(self, host, nodes, args):
-        argv = [program, "--domain", DOMAIN, "--ip", host.ip]
+    def __init__(self, host, home, nodes, args):
+        argv = [program, "--domain", DOMAIN, "--ip", host.ip, "--nat", f"{home.ns}={home.ip}"]
         for key in ("users", "rate", "calls", "hold", "seed"):
             argv += ["--" + key, str(getattr(args, key))]
         for n in nodes:
@@ -98,7 +99,9 @@ class World:
         self.nodes[0].cli("user", "import", "-", stdin=rows, timeout=300)
         for n in self.nodes:
             self._filter(n)
-        self.load = Load(self.lab.host("phones", 100), self.nodes, self.args)
+        street, gateway = self.lab.host("phones", 100), self.lab.host("gateway", 101)
+        home = self.lab.behind(gateway, "home", mapping_s=NAT_MAPPING_S)
+        self.load = Load(street, home, self.nodes, self.args)
 
     def _mount(self, node):
         os.makedirs(node.state, mode=0o700, exist_ok=True)
