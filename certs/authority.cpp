@@ -79,7 +79,7 @@ void add_name(gnutls_x509_crt_t crt, gnutls_x509_subject_alt_name_t type, const 
 }
 
 // A common name is at most 64 characters (RFC 5280 §A.1); the true names are the SANs.
-std::string short_name(std::string name) { return name.size() > 64 ? name.substr(0, 64) : name; }
+std::string short_name(const std::string& name) { return name.size() > 64 ? name.substr(0, 64) : name; }
 
 crt_ptr make_ca(gnutls_x509_privkey_t key, const std::string& domain, unix_ms now) {
   auto crt = blank_certificate(key, short_name("skald CA " + domain), now, ca_lifetime);

@@ -90,7 +90,7 @@ struct name_server::reply {
   std::set<std::string> additional;
 };
 
-void name_server::set_zone(std::string domain, std::vector<record> records, bool serving) {
+void name_server::set_zone(std::string_view domain, std::vector<record> records, bool serving) {
   domain_ = to_lower(domain);
   serving_ = serving;
   names_.clear();

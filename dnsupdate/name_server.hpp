@@ -42,7 +42,7 @@ public:
   explicit name_server(rng& random) : random_(random) {}
 
   // `records` with SOA; sorted or not. Not `serving`: SERVFAIL, so that who asks turns to another server.
-  void set_zone(std::string domain, std::vector<record> records, bool serving);
+  void set_zone(std::string_view domain, std::vector<record> records, bool serving);
 
   // The answer, or nothing: not a query, or over the limit. Any bytes may come in.
   std::string answer(std::string_view query, const ip_address& source, bool tcp, mono_time now);

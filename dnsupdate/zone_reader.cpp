@@ -74,7 +74,8 @@ struct zone_reader::impl : std::enable_shared_from_this<zone_reader::impl> {
     ++i.tries;
     request q = make_query(static_cast<std::uint16_t>(random.next()), i.what.name, i.what.type);
     std::string wire = q.wire;
-    port.exchange(server, std::move(wire), i.tcp, [weak = weak_from_this(), i = std::move(i), q = std::move(q)](result<std::string> got) mutable {
+    const bool tcp = i.tcp; // before `i` is moved from
+    port.exchange(server, std::move(wire), tcp, [weak = weak_from_this(), i = std::move(i), q = std::move(q)](result<std::string> got) mutable {
       const auto self = weak.lock();
       if (!self || self->ended) return;
       --self->under_way;

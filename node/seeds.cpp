@@ -27,7 +27,7 @@ seed_finder::seed_finder(sip::dns_port* dns, std::vector<std::string> seeds, std
   if (remembered_.size() > seeds_max) remembered_.resize(seeds_max);
 }
 
-void seed_finder::look_up(const std::string& host, std::uint16_t port, found f) {
+void seed_finder::look_up(const std::string& host, std::uint16_t port, const found& f) {
   for (const sip::dns_type type : {sip::dns_type::a, sip::dns_type::aaaa})
     dns_->query(host, type, [f, port](const sip::dns_answer& a) {
       for (const ip_address& ip : a.addresses) f({ip, port});

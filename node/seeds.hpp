@@ -26,7 +26,7 @@ public:
   const std::vector<std::string>& seeds() const { return seeds_; } // for "waiting for …"
 
 private:
-  void look_up(const std::string& host, std::uint16_t port, found f);
+  void look_up(const std::string& host, std::uint16_t port, const found& f);
 
   sip::dns_port* dns_;
   std::vector<std::string> seeds_;

@@ -98,7 +98,7 @@ outcome<std::unique_ptr<udp_socket>> udp_socket::open(asio::io_context& io, cons
     return error;
   }
   asio::error_code error;
-  s->socket.assign(v4 ? asio::ip::udp::v4() : asio::ip::udp::v6(), fd, error);
+  static_cast<void>(s->socket.assign(v4 ? asio::ip::udp::v4() : asio::ip::udp::v6(), fd, error));
   if (error) {
     ::close(fd);
     return std::unexpected(failure{"overlay port " + local.text() + "/udp: " + error.message()});
@@ -110,7 +110,7 @@ outcome<std::unique_ptr<udp_socket>> udp_socket::open(asio::io_context& io, cons
 udp_socket::~udp_socket() {
   state_->closed = true;
   asio::error_code ignored;
-  state_->socket.close(ignored);
+  static_cast<void>(state_->socket.close(ignored));
 }
 
 endpoint udp_socket::local() const {

@@ -31,7 +31,7 @@ void run_here(worker& w, const context_ptr& c, stage to, const std::string& aor)
   }
 }
 
-void send_by_link(worker& w, const context_ptr& c, stage from, const node_id& to, link_route r,
+void send_by_link(worker& w, const context_ptr& c, stage from, const node_id& to, const link_route& r,
                   std::function<void()> owner_lost = {}) {
   way out;
   out.kind = way::kind::link;
@@ -70,7 +70,7 @@ void enter_until(worker& w, const context_ptr& c, stage from, stage to, const st
   }
   if (*owner == facts.view->self) return run_here(w, c, to, aor);
   link_route r{.stage = to, .aor = aor, .hop = 1, .edge = c->edge_name, .secure = c->secure, .stamp = {}};
-  send_by_link(w, c, from, *owner, std::move(r),
+  send_by_link(w, c, from, *owner, r,
                [&w, weak = std::weak_ptr(c), from, to, aor, deadline] {
                  if (const context_ptr c = weak.lock()) enter_later(w, c, from, to, aor, deadline);
                });
@@ -126,7 +126,7 @@ void run_link(worker& w, const context_ptr& c) {
   }
   passed_on.add();
   ++r->hop;
-  send_by_link(w, c, r->stage, *owner, std::move(*r));
+  send_by_link(w, c, r->stage, *owner, *r);
 }
 
 bool take_hop(worker& w, const context_ptr& c) {

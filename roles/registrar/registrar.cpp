@@ -185,7 +185,7 @@ void registrar::write(const job_ptr& j) {
         if (!changes) return std::unexpected(static_cast<int>(changes.error()));
         return std::move(*changes);
       },
-      [this, alive = std::weak_ptr(alive_), &flows = env_.flows, worker = env_.worker, j](dht::write_result result) mutable {
+      [this, alive = std::weak_ptr(alive_), &flows = env_.flows, worker = env_.worker, j = j](dht::write_result result) mutable {
         flows.run_on(worker, [this, alive = std::move(alive), j = std::move(j), result = std::move(result)]() mutable {
           if (!alive.expired()) written(j, std::move(result));
         });
