@@ -20,6 +20,33 @@ NAT_MAPPING_S = 60
 STATE_MB = 24  # of the small file system of the node whose disk fills
 
 
+class WireLab(Lab):
+    """A Lab whose hosts are joined by tests/chaos/wire.cpp instead of a bridge: delay, which the kernel may not have."""
+
+    def __init__(self, network, args):
+        super().__init__(network)
+        self.args, self.plugged, self.wire = args, [], None
+
+    def _plug(self, h):
+        self.plugged.append(h)  # the wire makes the devices, once it runs
+
+    def connect(self):
+        argv = [os.path.join(os.path.dirname(program), "chaos_wire"), "--delay-ms", str(self.args.delay), "--jitter-ms",
+                str(self.args.jitter), "--seed", str(self.args.seed)]
+        self.wire = subprocess.Popen(argv + [f"{h.ns},v{h.name},{h.ip}" for h in self.plugged], stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE, text=True)
+        if self.wire.stdout.readline() != "ready\n":
+            raise RuntimeError("the wire did not start")
+        for h in self.plugged:
+            self._address(h)
+
+    def close(self):
+        if self.wire:
+            self.wire.kill()
+            self.wire.wait()
+        super().close()
+
+
 class Load:
     """tests/chaos/load.cpp: commands in, JSON out."""
 
@@ -67,7 +94,7 @@ class Load:
 class World:
     def __init__(self, args, random):
         self.args, self.random = args, random
-        self.lab = Lab("198.51.100")
+        self.lab = WireLab("198.51.100", args) if args.delay or args.jitter else Lab("198.51.100")
         self.cluster = self.load = None
         self.mounts = []
         self.blocked = {}  # node name: addresses that it does not hear
@@ -82,9 +109,12 @@ class World:
         return self
 
     def _start(self):
+        hosts = [self.lab.host(f"n{i + 1}") for i in range(self.args.nodes)]
+        street, gateway = self.lab.host("phones", 100), self.lab.host("gateway", 101)
+        if isinstance(self.lab, WireLab):
+            self.lab.connect()
         self.cluster = Cluster(DOMAIN, dir=os.path.join(self.lab.dir, "cluster"))
-        for i in range(self.args.nodes):
-            host = self.lab.host(f"n{i + 1}")
+        for i, host in enumerate(hosts):
             seeds = [f"{self.lab.hosts['n1'].ip}:4260"] if i else []
             self.cluster.node(host.name, host.ip, host, seeds=seeds, args=["--workers", str(self.args.workers)])
         self.nodes = self.cluster.nodes
@@ -97,9 +127,10 @@ class World:
         self.cluster.wait_active(seconds=60)
         rows = "aor,password\n" + "".join(f"p{i}@{DOMAIN},secret\n" for i in range(self.args.users))
         self.nodes[0].cli("user", "import", "-", stdin=rows, timeout=300)
+        if self.args.profile != "lan":
+            self.nodes[0].cli("set", "profile", self.args.profile)
         for n in self.nodes:
             self._filter(n)
-        street, gateway = self.lab.host("phones", 100), self.lab.host("gateway", 101)
         home = self.lab.behind(gateway, "home", mapping_s=NAT_MAPPING_S)
         self.load = Load(street, home, self.nodes, self.args)
 

@@ -140,18 +140,26 @@ class Lab:
         """A host with one address; `resolver`: IP of the DNS server in its resolv.conf (port 53)."""
         h = Host(self, name, number or len(self.hosts) + 1)
         self._space(name)
-        inside, hub = f"v{name}", self.prefix + "hub"
-        self._ip(["link", "add", inside, "netns", h.ns, "type", "veth", "peer", "name", f"p{name}", "netns", hub])
-        self._ip(["-n", hub, "link", "set", f"p{name}", "master", "lan0", "up"])
-        self._ip(["-n", h.ns, "addr", "add", f"{h.ip}/24", "dev", inside])
-        self._ip(["-n", h.ns, "link", "set", inside, "up"])
-        self._ip(["-n", h.ns, "route", "add", "default", "via", f"{self.network}.254", "dev", inside])
+        self._plug(h)
         etc = f"/etc/netns/{h.ns}"
         os.makedirs(etc, exist_ok=True)
         with open(f"{etc}/resolv.conf", "w") as f:
             f.write(f"nameserver {resolver or h.ip}\noptions timeout:1 attempts:2\n")
         self.hosts[name] = h
         return h
+
+    def _plug(self, h):
+        """The host's cable: a device called v and its name, with its address."""
+        inside, hub = f"v{h.name}", self.prefix + "hub"
+        self._ip(["link", "add", inside, "netns", h.ns, "type", "veth", "peer", "name", f"p{h.name}", "netns", hub])
+        self._ip(["-n", hub, "link", "set", f"p{h.name}", "master", "lan0", "up"])
+        self._address(h)
+
+    def _address(self, h):
+        inside = f"v{h.name}"
+        self._ip(["-n", h.ns, "addr", "add", f"{h.ip}/24", "dev", inside])
+        self._ip(["-n", h.ns, "link", "set", inside, "up"])
+        self._ip(["-n", h.ns, "route", "add", "default", "via", f"{self.network}.254", "dev", inside])
 
     def behind(self, gateway, name, subnet="192.168.7", mapping_s=30):
         """A host behind `gateway`, a host that becomes a NAT with one mapping for each pair of ends (RFC 4787: address-
