@@ -135,7 +135,7 @@ outcome<void> runtime::start() {
   if (auto bound = bind_links(); !bound) return bound;
   std::vector<roles::core*> cores;
   for (auto& w : workers_) {
-    auto unit = worker_unit::make(*w, clock_, *cluster_, replays_);
+    auto unit = worker_unit::make(*w, clock_, *cluster_, replays_, legs_);
     if (!unit) return std::unexpected(unit.error());
     cores.push_back(&(*unit)->core());
     units_.push_back(std::move(*unit));
@@ -205,6 +205,11 @@ json runtime::status_lines() const {
 
 void runtime::on_facts() {
   tls_->take_settings(cluster_->shared().stored());
+  if (cluster_->facts()->view != told_view_) {
+    told_view_ = cluster_->facts()->view;
+    for (std::size_t i = 0; i < units_.size(); ++i)
+      workers_[i]->events().post([unit = units_[i].get()] { unit->core().on_view(); });
+  }
   if (dns_) dns_->on_facts(cluster_->facts(), tls_->has_public());
   if (query_ && !adopted_ && cluster_->facts()->serving) {
     adopted_ = true;

@@ -59,6 +59,7 @@ private:
   loop cluster_loop_;
   worker_group group_;
   roles::replay_memory replays_;
+  roles::leg_index legs_;
   std::unique_ptr<phone_tls> tls_;
   std::unique_ptr<dns_client> cluster_dns_;
   std::unique_ptr<cluster_unit> cluster_;
@@ -72,6 +73,7 @@ private:
   std::unique_ptr<control_server> control_;
   mono_time started_{};
   bool adopted_ = false;
+  dht::view_ptr told_view_; // the last that the workers were told of
 };
 
 } // namespace skald::node

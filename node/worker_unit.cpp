@@ -21,17 +21,17 @@ void sip_resolver::resolve(std::string uri, std::move_only_function<void(std::ve
 }
 
 outcome<std::unique_ptr<worker_unit>> worker_unit::make(worker& io, const clock& clk, roles::cluster_port& cluster,
-                                                        roles::replay_memory& replays) {
+                                                        roles::replay_memory& replays, roles::leg_index& legs) {
   auto dns = dns_client::make(io.events());
   if (!dns) return std::unexpected(dns.error());
-  return std::unique_ptr<worker_unit>(new worker_unit(io, clk, cluster, replays, std::move(*dns)));
+  return std::unique_ptr<worker_unit>(new worker_unit(io, clk, cluster, replays, legs, std::move(*dns)));
 }
 
 worker_unit::worker_unit(worker& io, const clock& clk, roles::cluster_port& cluster, roles::replay_memory& replays,
-                         std::unique_ptr<dns_client> dns)
+                         roles::leg_index& legs, std::unique_ptr<dns_client> dns)
     : io_(io), dns_(std::move(dns)), cache_(clk, *dns_),
       env_{io.config().index, clk, io.events().timers(), random_, cluster, io, io, nullptr, cache_}, auth_(env_, replays),
-      registrar_(env_, auth_), resolver_(cache_, random_), core_(env_, registrar_, auth_, resolver_),
+      registrar_(env_, auth_), resolver_(cache_, random_), core_(env_, registrar_, auth_, resolver_, legs),
       transactions_(clk, io.events().timers(), io, core_) {
   env_.transactions = &transactions_;
   io_.set_user(*this);

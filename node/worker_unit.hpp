@@ -6,6 +6,7 @@
 #include "roles/core/authenticator.hpp"
 #include "roles/core/replay.hpp"
 #include "roles/proxy/core.hpp"
+#include "roles/proxy/leg_index.hpp"
 #include "roles/proxy/server_resolver.hpp"
 #include "roles/registrar/registrar.hpp"
 #include "sip/resolve/dns_cache.hpp"
@@ -30,13 +31,13 @@ class worker_unit final : worker_user {
 public:
   // All arguments outlive the unit. Made on the starting thread, before the worker starts.
   static outcome<std::unique_ptr<worker_unit>> make(worker& io, const clock& clk, roles::cluster_port& cluster,
-                                                    roles::replay_memory& replays);
+                                                    roles::replay_memory& replays, roles::leg_index& legs);
 
   roles::core& core() { return core_; }
 
 private:
   worker_unit(worker& io, const clock& clk, roles::cluster_port& cluster, roles::replay_memory& replays,
-              std::unique_ptr<dns_client> dns);
+              roles::leg_index& legs, std::unique_ptr<dns_client> dns);
 
   void on_message(sip::message m, const sip::arrival& from) override;
   void on_flow_gone(const sip::flow& f) override;

@@ -210,7 +210,7 @@ void authenticator::judge(attempt& a, const subscriber* known, auth_result& resu
     result.reason = "Nonce Count Is Zero";
     return;
   }
-  if (!note_use(result, now)) {
+  if (!note_use(result, now) && !a.question.again) {
     replayed.add();
     result.stale = true;
     return challenge(a, known, result);

@@ -37,6 +37,9 @@ struct auth_question {
   // The AoR that the request claims to come from: without credentials its hashes decide which algorithms are offered.
   std::string claimed;
   bool only_claimed = false;      // credentials of anybody else are forbidden (REGISTER)
+  // A node that died, or seemed to, has had this very request before (sip.md §6): that it used its nonce is no replay.
+  // Said by nodes of ours only.
+  bool again = false;
 };
 
 struct auth_result {

@@ -19,6 +19,7 @@ void put_on_wire(worker& w, std::shared_ptr<const name_index> names, sip::messag
 void send_way(worker& w, std::shared_ptr<const name_index> names, way out) {
   switch (out.kind) {
   case way::kind::flow:
+    w.calls.legs().saw_ack(out.request);
     return put_on_wire(w, std::move(names), std::move(out.request), out.flow);
   case way::kind::link:
     out.request.prepend(sip::header::route, out.link_route);

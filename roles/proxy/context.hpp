@@ -5,6 +5,7 @@
 #include "base/clock.hpp"
 #include "base/scheduler.hpp"
 #include "roles/core/names.hpp"
+#include "roles/proxy/legs.hpp"
 #include "sip/flow.hpp"
 #include "sip/message/message.hpp"
 #include "sip/transaction/layer.hpp"
@@ -32,13 +33,16 @@ struct way {
   std::string link_route{}; // kind::link: the topmost Route value
   int unreachable = 430;    // kind::link: the answer if that node cannot be reached; 500 for a stage's owner
   std::string next_hop{};   // kind::server: the URI that RFC 3263 resolves
-  // kind::link: what to do instead of answering `unreachable`, as long as nothing can have come of the request: its
-  // owner may just have died, and the next one is known within a second (sip.md §6).
-  std::function<void()> owner_lost{};
+  // kind::link to an owner: how to go on at the next one when this one is lost (sip.md §6). `was_sent`: something may
+  // have come of the request.
+  std::function<void(bool was_sent)> owner_lost{};
+  bool asks_100 = false;        // kind::link to an owner: lost too if no 100 comes in time
+  std::uint64_t binding_id = 0; // kind::flow: whose; 0: not a binding's
+  std::uint32_t round = 0;      // which flow of the instance this is
 };
 
-// A client transaction and what may follow it: another flow of the same instance, another target of the same server.
-// It is what becomes a leg (sip.md §6) once attempts exist.
+// What is under way to one place, and what may follow it: another flow of the same instance, another target of the same
+// server. Over a link it has a client transaction; towards a UA or a foreign server it waits for a leg (sip.md §6).
 struct branch {
   stage from = stage::out;          // whose budget it has
   std::vector<way> ways;            // tried in order
@@ -47,13 +51,20 @@ struct branch {
   std::size_t target_at = 0;
   bool opened = false; // the flow to the target is there, or is known not to be
   sip::client_id client = sip::client_id::none;
+  waiter_id waiter = waiter_id::none;
+  bool begins_leg = false; // the leg's responses carry our own Vias
   std::uint32_t turn = 0; // counts sends; an answer to an older turn is stale
   bool ringing = false;   // a 1xx came
   bool cancelled = false;
+  bool retry = false;       // goes instead of a hop that was lost: a CANCEL waits until it is sent
+  bool given_up = false;    // that hop: only a 2xx of it counts any more
   bool done = false; // `final` counts; a late 2xx is still passed on
   std::optional<sip::message> final{};
   timer_id budget = timer_id::none;  // non-INVITE
   timer_id timer_c = timer_id::none; // INVITE
+  timer_id hundred = timer_id::none; // an owner's 100
+
+  bool sent() const { return client != sip::client_id::none || waiter != waiter_id::none; }
 };
 
 struct context {
@@ -66,6 +77,12 @@ struct context {
   std::uint32_t loop_hash = 0; // RFC 5393 §4.2
   stage entered = stage::in;   // the first stage here
   std::uint32_t hop = 0;       // nodes that this stage came by, this one included
+  std::string attempt;         // attempt.hpp; empty: not one, or not known yet
+  std::uint64_t origin = 0;    // the `in` transaction, here or where it is
+  std::uint32_t turn = 0;      // of that origin's copies: the higher came later
+  std::uint32_t round = 0;     // `out` by link: which flow of the instance
+  bool again = false;          // another node has had this very request
+  std::vector<node_id> silent; // and these gave no answer: the next stage does not begin with them
   std::string edge_name;       // the caller's edge, as orig heard it
   std::string caller_aor;      // subscriber's caller; empty: foreign
   std::uint64_t caller_binding = 0;
@@ -76,6 +93,10 @@ struct context {
   timer_id ring_timer = timer_id::none; // the fork's, at term
   bool answered = false;                // a final response went upstream
   bool cancelled = false;               // by the caller
+  bool retrying = false;                // the branches to come go instead of a lost hop
+  std::optional<mono_time> succeeded{}; // when the first 2xx went upstream
+  timer_id orphan_timer = timer_id::none; // the node upstream is gone
+  bool orphan_over = false;               // and nobody came instead
   bool server_ended = false;
   std::string cancel_reason;
   // REGISTER only: what the edge learns once the 200 passes.
@@ -97,6 +118,12 @@ inline constexpr std::size_t via_room = 160;              // what our Via adds
 inline constexpr seconds owner_wait{2};                   // for an owner that can be reached (sip.md §4, §6)
 inline constexpr milliseconds owner_retry{100};
 inline constexpr seconds open_time{5};                    // a connection to a foreign server
+
+// sip.md §6.
+inline constexpr milliseconds hundred_time{1500};       // without a 100 an owner counts as dead
+inline constexpr std::uint32_t owner_retries_max = 2;   // other owners that a request is sent to
+inline constexpr seconds orphan_time{6};                // an orphan goes on for so long
+inline constexpr seconds orphan_success_time{2};        // and its 2xx may wait so long for an ACK
 
 // sip.md §7.
 inline constexpr seconds timer_c_time{181};

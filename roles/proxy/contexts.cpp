@@ -27,8 +27,8 @@ std::string reason_of(int status) {
 
 } // namespace
 
-contexts::contexts(worker_env& env, server_resolver& resolver, passage_observer& observer)
-    : env_(env), resolver_(resolver), observer_(observer), serial_(env.random.next()),
+contexts::contexts(worker_env& env, server_resolver& resolver, passage_observer& observer, leg_index& index)
+    : env_(env), resolver_(resolver), observer_(observer), vias_(env), legs_(env, vias_, index, *this),
       alive_(std::make_shared<bool>(true)) {}
 
 contexts::~contexts() {
@@ -48,6 +48,7 @@ context_ptr contexts::create(sip::server_id id, sip::message request, const sip:
   c->from = from;
   c->names = std::move(names);
   c->local_tag = unique_tag();
+  c->origin = env_.random.next();
   by_server_[id] = c;
   return c;
 }
@@ -105,6 +106,8 @@ void contexts::pass(const context_ptr& c, sip::message response) {
   observer_.on_passing(*c, response);
   const bool second = c->answered;
   if (status >= 200) c->answered = true;
+  if (status / 100 == 2 && !c->succeeded) c->succeeded = env_.clock.now();
+  retire_lost_hops(c);
   const bool by_transaction = !c->server_ended && (!second || status / 100 == 2);
   if (by_transaction)
     env_.transactions->respond(c->server, response);
@@ -122,8 +125,15 @@ void contexts::forward(const context_ptr& c, std::vector<branch> branches) {
     SKALD_ASSERT(!b.ways.empty());
     c->branches.push_back(std::move(b));
   }
-  for (std::size_t i = first; i < c->branches.size(); ++i)
+  const std::size_t end = c->branches.size(); // one that is lost at once appends what goes instead
+  for (std::size_t i = first; i < end; ++i)
+    c->branches[i].retry = c->retrying;
+  for (std::size_t i = first; i < end; ++i) {
     if (!c->branches[i].done) start_way(c, i); // one that answered at once may have cancelled the rest
+  }
+  if (!c->cancelled || c->answered) return;
+  for (std::size_t i = first; i < end; ++i) // the CANCEL came while the hop before these was lost
+    cancel_branch(c, i, std::string(c->cancel_reason));
 }
 
 void contexts::forward(const context_ptr& c, stage from, way w) {
@@ -161,7 +171,8 @@ void contexts::cancel_branch(const context_ptr& c, std::size_t i, std::string_vi
   branch& b = c->branches[i];
   if (b.done || b.cancelled) return;
   b.cancelled = true;
-  if (b.client == sip::client_id::none) { // not sent yet: a name being resolved, a link being opened
+  if (!b.sent()) { // not yet: a name being resolved, a link being opened
+    if (b.retry && c->is_invite() && b.ways[b.at].kind == way::kind::link) return; // transmit_link() will
     ++b.turn;
     branch_final(c, i, make_response(*c, 487));
     return;
@@ -170,10 +181,15 @@ void contexts::cancel_branch(const context_ptr& c, std::size_t i, std::string_vi
     give_up(c, i, 487);
     return;
   }
-  env_.transactions->cancel(b.client, reason);
+  if (b.waiter != waiter_id::none)
+    legs_.leave(b.waiter, reason); // told by the leg: it may be cancelled, or go on for others
+  else
+    env_.transactions->cancel(b.client, reason);
+  if (c->branches[i].done) return;
   // RFC 3261 §9.1: a UAS that knows no CANCEL never ends the INVITE; after 64·T1 it counts as ended.
-  env_.timers.cancel(std::exchange(b.timer_c, timer_id::none));
-  b.timer_c = env_.timers.at(env_.clock.now() + seconds(32), [this, weak = std::weak_ptr(c), i, turn = b.turn] {
+  branch& now = c->branches[i];
+  env_.timers.cancel(std::exchange(now.timer_c, timer_id::none));
+  now.timer_c = env_.timers.at(env_.clock.now() + seconds(32), [this, weak = std::weak_ptr(c), i, turn = now.turn] {
     const context_ptr c = weak.lock();
     if (!c || c->branches[i].turn != turn || c->branches[i].done) return;
     c->branches[i].timer_c = timer_id::none;
@@ -184,43 +200,64 @@ void contexts::cancel_branch(const context_ptr& c, std::size_t i, std::string_vi
 // ---- what the transaction layer says
 
 bool contexts::on_response(sip::client_id id, sip::message response, const sip::arrival& from) {
+  if (legs_.on_response(id, response, from)) return true;
   const auto it = by_client_.find(id);
   if (it == by_client_.end()) return false;
   const auto [c, i] = it->second;
+  branch& b = c->branches[i];
+  if (b.client == id) env_.timers.cancel(std::exchange(b.hundred, timer_id::none));
   response.remove_first_value(sip::header::via); // RFC 3261 §16.7 step 3
-  if (!response.has(sip::header::via)) return true;
+  if (response.has(sip::header::via)) branch_response(c, i, std::move(response), from);
+  return true;
+}
+
+void contexts::on_leg_response(waiter_id who, sip::message response, const sip::arrival& from) {
+  const auto it = by_waiter_.find(who);
+  if (it == by_waiter_.end()) return;
+  const auto [c, i] = it->second;
+  // A copy's answer goes back the way that the copy came (RFC 3261 §16.7 step 9).
+  response.set_values(sip::header::via, c->original.values(sip::header::via));
+  branch_response(c, i, std::move(response), from);
+}
+
+void contexts::branch_response(const context_ptr& c, std::size_t i, sip::message response, const sip::arrival& from) {
   branch& b = c->branches[i];
   const int status = response.status();
   if (status == 100) {
     b.ringing = true;
-    return true;
+    return;
   }
   observer_.on_arrived(*c, b, response, from);
   if (status < 200) {
     b.ringing = true;
     if (!b.done && !b.cancelled && c->is_invite()) arm_timer_c(c, i); // §16.7 step 2
     if (!c->answered && !b.done) pass(c, std::move(response));
-    return true;
+    return;
   }
   if (b.done) {
     if (response.status() / 100 == 2 && c->is_invite()) { // §16.7 step 5: every 2xx to an INVITE goes up
       if (c->answered) late_2xx.add();
+      const bool ends_retry = !c->answered;
+      b.final = response;
       pass(c, std::move(response));
+      if (ends_retry) cancel_others(c, i, elsewhere); // of a hop that was given up too early (sip.md §6)
+      if (c->orphan_over) refuse_success(c, i);
     }
-    return true;
+    return;
   }
   branch_final(c, i, std::move(response));
-  return true;
 }
 
 bool contexts::on_failure(sip::client_id id, sip::client_failure why) {
+  if (legs_.on_failure(id, why)) return true;
   const auto it = by_client_.find(id);
   if (it == by_client_.end()) return false;
   const auto [c, i] = it->second;
   by_client_.erase(it);
   branch& b = c->branches[i];
-  if (b.client == id) b.client = sip::client_id::none;
-  if (b.done) {
+  const bool current = b.client == id;
+  if (current) b.client = sip::client_id::none;
+  if (b.done || !current) {
     maybe_forget(c);
     return true;
   }
@@ -229,15 +266,14 @@ bool contexts::on_failure(sip::client_id id, sip::client_failure why) {
     way_failed(c, i, c->is_invite() ? 408 : 480);
     break; // RFC 4320: no 408
   case sip::client_failure::flow_gone:
-    // It was sent: a second INVITE or MESSAGE might reach the phone twice. A REGISTER may be said again.
-    if (c->original.method_id() != sip::method::register_) b.ways[b.at].owner_lost = nullptr;
-    way_failed(c, i, b.ways[b.at].unreachable);
+    link_failed(c, i);
     break;
   }
   return true;
 }
 
 bool contexts::on_client_ended(sip::client_id id) {
+  if (legs_.on_client_ended(id)) return true;
   const auto it = by_client_.find(id);
   if (it == by_client_.end()) return false;
   const context_ptr c = it->second.context;
@@ -271,6 +307,7 @@ void contexts::branch_final(const context_ptr& c, std::size_t i, sip::message re
     if (!c->answered || c->is_invite()) pass(c, std::move(response));
     cancel_others(c, i, elsewhere);
     env_.timers.cancel(std::exchange(c->ring_timer, timer_id::none));
+    if (c->orphan_over) refuse_success(c, i);
     maybe_forget(c);
     return;
   }
@@ -292,14 +329,20 @@ void contexts::finish(const context_ptr& c) {
 
 void contexts::give_up(const context_ptr& c, std::size_t i, int status) {
   branch& b = c->branches[i];
+  b.cancelled = true;
+  const waiter_id waiter = b.waiter;
   if (b.client != sip::client_id::none) {
     if (c->is_invite())
       env_.transactions->cancel(b.client, reason_of(status));
     else
       env_.transactions->abandon(b.client), by_client_.erase(b.client), b.client = sip::client_id::none;
   }
-  b.cancelled = true;
+  if (waiter != waiter_id::none && !c->is_invite()) {
+    by_waiter_.erase(waiter);
+    legs_.abandon(waiter);
+  }
   branch_final(c, i, make_response(*c, status));
+  if (waiter != waiter_id::none && c->is_invite()) legs_.leave(waiter, reason_of(status)); // a 2xx may cross
 }
 
 void contexts::way_failed(const context_ptr& c, std::size_t i, int status) {
@@ -313,11 +356,6 @@ void contexts::way_failed(const context_ptr& c, std::size_t i, int status) {
       b.target_at = 0;
       return start_way(c, i);
     }
-    if (b.ways[b.at].owner_lost) {
-      stop_timers(b);
-      b.done = true; // without a final of its own: what comes instead answers
-      return std::exchange(b.ways[b.at].owner_lost, nullptr)();
-    }
   }
   sip::message response = make_response(*c, b.cancelled && status != 408 ? 487 : status);
   if (response.status() == 500) response.set(sip::header::retry_after, std::to_string(retry_after_default.count()));
@@ -327,6 +365,7 @@ void contexts::way_failed(const context_ptr& c, std::size_t i, int status) {
 void contexts::stop_timers(branch& b) {
   env_.timers.cancel(std::exchange(b.budget, timer_id::none));
   env_.timers.cancel(std::exchange(b.timer_c, timer_id::none));
+  env_.timers.cancel(std::exchange(b.hundred, timer_id::none));
 }
 
 void contexts::maybe_forget(const context_ptr& c) {
@@ -334,8 +373,11 @@ void contexts::maybe_forget(const context_ptr& c) {
   for (const branch& b : c->branches) {
     if (!b.done) return;
     if (b.client != sip::client_id::none && by_client_.contains(b.client)) return;
+    if (b.waiter != waiter_id::none && by_waiter_.contains(b.waiter)) return;
   }
+  if (c->orphan_timer != timer_id::none && c->succeeded) return; // its 2xx is still in doubt
   env_.timers.cancel(std::exchange(c->ring_timer, timer_id::none));
+  env_.timers.cancel(std::exchange(c->orphan_timer, timer_id::none));
   by_server_.erase(c->server);
 }
 

@@ -3,7 +3,10 @@
 // responses and answers upstream once (RFC 3261 §16.6 to §16.10). It knows nothing of stages. One thread.
 #include "roles/core/ports.hpp"
 #include "roles/proxy/context.hpp"
+#include "roles/proxy/leg_index.hpp"
+#include "roles/proxy/legs.hpp"
 #include "roles/proxy/server_resolver.hpp"
+#include "roles/proxy/via_writer.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -23,10 +26,10 @@ public:
   virtual void on_passing(context& c, sip::message& response) = 0;
 };
 
-class contexts {
+class contexts final : leg_user {
 public:
-  contexts(worker_env& env, server_resolver& resolver, passage_observer& observer);
-  ~contexts();
+  contexts(worker_env& env, server_resolver& resolver, passage_observer& observer, leg_index& index);
+  ~contexts() override;
 
   // nullptr: over contexts_max.
   context_ptr create(sip::server_id id, sip::message request, const sip::arrival& from,
@@ -55,8 +58,18 @@ public:
   bool on_client_ended(sip::client_id id);
   void on_server_ended(sip::server_id id);
 
+  // ---- when nodes die (sip.md §6)
+  // A link broke: who waited at its far end is gone.
+  void on_link_gone(const sip::flow& link);
+  // Another view: nodes that are no longer alive in it are gone, whatever their links say.
+  void on_view(const name_index& names);
+
+  roles::legs& legs() { return legs_; }
+  const roles::legs& legs() const { return legs_; }
   // Puts our Via on a request that is to leave on that flow. Also for what goes without a transaction.
-  void put_via(sip::message& request, const sip::flow& flow, std::uint32_t loop_hash, const name_index& names);
+  void put_via(sip::message& request, const sip::flow& flow, std::uint32_t loop_hash, const name_index& names) {
+    vias_.put(request, flow, loop_hash, names);
+  }
   std::string unique_tag();
 
 private:
@@ -64,11 +77,25 @@ private:
     context_ptr context;
     std::size_t branch = 0;
   };
+  void on_leg_response(waiter_id who, sip::message response, const sip::arrival& from) override;
+  void on_leg_failure(waiter_id who, sip::client_failure why) override;
+  void on_leg_replaced(waiter_id who) override;
+  void on_leg_ended(waiter_id who) override;
+
   void start_way(const context_ptr& c, std::size_t i);
   void start_link(const context_ptr& c, std::size_t i);
   void start_server(const context_ptr& c, std::size_t i);
   void next_target(const context_ptr& c, std::size_t i);
   void transmit(const context_ptr& c, std::size_t i, const sip::flow& flow);
+  void transmit_link(const context_ptr& c, std::size_t i, const sip::flow& flow);
+  void join_leg(const context_ptr& c, std::size_t i, const sip::flow& flow);
+  void branch_response(const context_ptr& c, std::size_t i, sip::message response, const sip::arrival& from);
+  bool hop_lost(const context_ptr& c, std::size_t i);
+  void link_failed(const context_ptr& c, std::size_t i);
+  void retire_lost_hops(const context_ptr& c);
+  void upstream_lost(const context_ptr& c);
+  void orphan_ends(const context_ptr& c);
+  void refuse_success(const context_ptr& c, std::size_t i);
   void arm(const context_ptr& c, std::size_t i);
   void arm_timer_c(const context_ptr& c, std::size_t i);
   void way_failed(const context_ptr& c, std::size_t i, int status);
@@ -84,9 +111,11 @@ private:
   worker_env& env_;
   server_resolver& resolver_;
   passage_observer& observer_;
-  std::uint64_t serial_ = 0;
+  via_writer vias_;
+  roles::legs legs_;
   std::unordered_map<sip::server_id, context_ptr> by_server_;
   std::unordered_map<sip::client_id, place> by_client_;
+  std::unordered_map<waiter_id, place> by_waiter_;
   std::shared_ptr<bool> alive_;
 };
 

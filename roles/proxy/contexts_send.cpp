@@ -2,7 +2,7 @@
 #include "roles/proxy/contexts.hpp"
 
 #include "base/metrics.hpp"
-#include "sip/transaction/branch.hpp"
+#include "roles/proxy/routes.hpp"
 
 namespace skald::roles {
 
@@ -43,9 +43,8 @@ void contexts::start_link(const context_ptr& c, std::size_t i) {
                        [this, alive = alive_, weak = std::weak_ptr(c), i, turn = b.turn](std::optional<sip::flow> f) {
                          const context_ptr c = weak.lock();
                          if (!*alive || !c || c->branches[i].turn != turn || c->branches[i].done) return;
-                         if (f)
-                           transmit(c, i, *f);
-                         else
+                         if (f) return transmit(c, i, *f);
+                         if (!hop_lost(c, i))
                            way_failed(c, i, c->branches[i].ways[c->branches[i].at].unreachable);
                        });
 }
@@ -91,29 +90,50 @@ void contexts::next_target(const context_ptr& c, std::size_t i) {
 
 void contexts::transmit(const context_ptr& c, std::size_t i, const sip::flow& flow) {
   branch& b = c->branches[i];
-  const way& w = b.ways[b.at];
-  sip::message m = w.request;
-  if (w.kind == way::kind::link) m.prepend(sip::header::route, w.link_route);
-  put_via(m, flow, c->loop_hash, *c->names);
   b.ringing = false;
-  const sip::client_id id = env_.transactions->send_request(m, flow);
-  branch& now = c->branches[i]; // a failure may have been told already
-  if (id == sip::client_id::none) return way_failed(c, i, 430);
-  now.client = id;
-  by_client_[id] = {c, i};
+  if (b.ways[b.at].kind == way::kind::link) return transmit_link(c, i, flow);
+  if (!c->attempt.empty()) return join_leg(c, i, flow);
+  sip::message m = b.ways[b.at].request;
+  put_via(m, flow, c->loop_hash, *c->names);
+  b.client = env_.transactions->send_request(m, flow);
+  by_client_[b.client] = {c, i};
 }
 
-void contexts::put_via(sip::message& request, const sip::flow& flow, std::uint32_t loop_hash, const name_index& names) {
-  const cluster_facts& facts = *names.facts();
-  const std::string branch = sip::make_branch(*facts.keys, env_.clock.wall(), {env_.worker, ++serial_, loop_hash});
-  std::string value = "SIP/2.0/";
-  value += sip::via_name(flow.transport);
-  value += ' ';
-  // On links the node's name: a response without a transaction finds its node by it.
-  value += flow.transport == sip::transport::link ? names.host_of_self() : env_.flows.advertised(flow).text();
-  if (flow.transport == sip::transport::udp) value += ";rport"; // RFC 3581 §3
-  value += ";branch=" + branch;
-  request.prepend(sip::header::via, value);
+void contexts::transmit_link(const context_ptr& c, std::size_t i, const sip::flow& flow) {
+  branch& b = c->branches[i];
+  const way& w = b.ways[b.at];
+  sip::message m = w.request;
+  m.prepend(sip::header::route,
+            with_attempt(w.link_route, {.attempt = c->attempt, .origin = c->origin, .turn = c->turn, .round = w.round}));
+  put_via(m, flow, c->loop_hash, *c->names);
+  b.client = env_.transactions->send_request(m, flow);
+  by_client_[b.client] = {c, i};
+  if (b.cancelled) static_cast<void>(env_.transactions->cancel(b.client, c->cancel_reason)); // after the 100 (sip.md §6)
+  if (!w.asks_100) return;
+  b.hundred = env_.timers.at(env_.clock.now() + hundred_time, [this, weak = std::weak_ptr(c), i, turn = b.turn] {
+    const context_ptr c = weak.lock();
+    if (!c || c->branches[i].turn != turn || c->branches[i].done) return;
+    c->branches[i].hundred = timer_id::none;
+    hop_lost(c, i);
+  });
+}
+
+void contexts::join_leg(const context_ptr& c, std::size_t i, const sip::flow& flow) {
+  branch& b = c->branches[i];
+  const way& w = b.ways[b.at];
+  const std::uint32_t round = w.round != 0 ? w.round : c->round;
+  b.client = sip::client_id::none;
+  b.waiter = legs_.next_id();
+  by_waiter_[b.waiter] = {c, i};
+  legs_.join(b.waiter, {.attempt = c->attempt,
+                        .key = leg_key_of(c->attempt, w.binding_id, w.next_hop, flow, round),
+                        .ua = ua_key_of(c->attempt, w.binding_id, w.next_hop, flow),
+                        .origin = c->origin,
+                        .turn = c->turn,
+                        .request = w.request,
+                        .flow = flow,
+                        .loop_hash = c->loop_hash,
+                        .names = c->names});
 }
 
 // Timer C for an INVITE (RFC 3261 §16.6 step 11), the stage's budget for all else (sip.md §7).

@@ -28,8 +28,8 @@ constexpr seconds sweep_every{60};
 } // namespace
 
 struct core::impl {
-  impl(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver)
-      : w(env, registrar, auth, resolver, observer) {
+  impl(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver, leg_index& legs)
+      : w(env, registrar, auth, resolver, observer, legs) {
     observer.serve(w);
     sweep();
   }
@@ -46,10 +46,23 @@ struct core::impl {
   timer_id sweeper = timer_id::none;
 };
 
-core::core(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver)
-    : impl_(std::make_unique<impl>(env, registrar, auth, resolver)) {}
+core::core(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver,
+           leg_index& legs)
+    : impl_(std::make_unique<impl>(env, registrar, auth, resolver, legs)) {}
 
 core::~core() = default;
+
+void core::set_siblings(std::vector<core*> all) {
+  std::vector<legs*> legs_of;
+  for (core* one : all)
+    legs_of.push_back(one == nullptr ? nullptr : &one->impl_->w.calls.legs());
+  impl_->w.calls.legs().set_siblings(std::move(legs_of));
+  siblings_ = std::move(all);
+}
+
+void core::on_view() {
+  impl_->w.calls.on_view(*impl_->w.names());
+}
 
 bool core::adopt(const binding& b) { return adopt_binding(impl_->w, b); }
 
@@ -154,8 +167,13 @@ void core::impl::pass_2xx(sip::message response, const name_index& names) {
 }
 
 void core::on_flow_gone(const sip::flow& f) {
+  if (f.transport == sip::transport::link) return impl_->w.calls.on_link_gone(f);
   impl_->w.flows.forget(f);
   impl_->w.pinger.stop(f);
+}
+
+std::size_t core::legs_size() const {
+  return impl_->w.calls.legs().size();
 }
 
 std::size_t core::size() const {

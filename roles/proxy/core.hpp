@@ -13,18 +13,20 @@
 namespace skald::roles {
 
 class authenticator;
+class leg_index;
 class server_resolver;
 struct worker;
 
 class core final : public sip::transaction_user {
 public:
   // All of them outlive the core. `env.transactions` has to be set before the first message.
-  core(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver);
+  core(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver,
+       leg_index& legs);
   ~core() override;
 
   // The cores of all workers of this node, by worker number; set before the first message, read only after. Needed for
   // responses that arrive at another worker than the one that waits for them.
-  void set_siblings(std::vector<core*> all) { siblings_ = std::move(all); }
+  void set_siblings(std::vector<core*> all);
 
   void on_request(sip::server_id id, sip::message request, const sip::arrival& from) override;
   void on_cancel(sip::server_id cancel, sip::server_id invite, sip::message request, const sip::arrival& from) override;
@@ -37,12 +39,15 @@ public:
 
   // A stream broke: its subscriber is not reached by it any more.
   void on_flow_gone(const sip::flow& f);
+  // The cluster's facts were swapped: nodes that died take with them what waited for them (sip.md §6).
+  void on_view();
   // After a restart: a binding of the store that names this node as its edge. True if its flow is still of use.
   bool adopt(const binding& b);
   // The worker that held the flow of a binding; nullopt: its Path holds no token of ours.
   static std::optional<std::uint16_t> worker_of(const binding& b, const key_ring& keys);
   // Requests under way; for drain and metrics.
   std::size_t size() const;
+  std::size_t legs_size() const;
 
 private:
   struct impl;

@@ -7,6 +7,8 @@
 #include "sip/message/via.hpp"
 #include "sip/transaction/branch.hpp"
 
+#include <algorithm>
+
 namespace skald::roles {
 
 namespace {
@@ -15,6 +17,8 @@ metrics::counter third_hops("skald_proxy_third_hops_total",
                             "Requests refused because two nodes already passed one stage on.");
 metrics::counter no_owner("skald_proxy_no_owner_total", "Requests for which no owner was to be had.");
 metrics::counter owner_waits("skald_proxy_owner_waits_total", "Waits for an owner that could not be reached.");
+metrics::counter retries("skald_proxy_owner_retries_total", "Requests sent to the next owner: one had died with them.");
+metrics::counter readers("skald_proxy_instead_of_total", "Requests that this node ran from its copy instead of an owner.");
 metrics::counter bad_link_routes("skald_proxy_bad_link_routes_total", "Requests on links without a stage of ours.");
 metrics::counter passed_on("skald_proxy_passed_on_total", "Requests for keys of others, passed on once more.");
 
@@ -31,52 +35,102 @@ void run_here(worker& w, const context_ptr& c, stage to, const std::string& aor)
   }
 }
 
-void send_by_link(worker& w, const context_ptr& c, stage from, const node_id& to, const link_route& r,
-                  std::function<void()> owner_lost = {}) {
+struct errand {
+  stage from, to;
+  std::string aor;
+  mono_time deadline;         // for an owner that can be reached
+  std::vector<node_id> tried; // of the list, without an answer
+  std::uint32_t retries = 0;  // after the request had been sent
+};
+using errand_ptr = std::shared_ptr<errand>;
+
+way link_way(const context_ptr& c, const node_id& to, const link_route& r) {
   way out;
   out.kind = way::kind::link;
   out.request = c->request;
   out.node = to;
   out.unreachable = 500;
-  out.owner_lost = std::move(owner_lost);
   out.link_route = make_link_route(*c->names, to, r);
-  w.calls.forward(c, from, std::move(out));
+  return out;
 }
 
-void enter_until(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor, mono_time deadline);
+void enter_until(worker& w, const context_ptr& c, const errand_ptr& e);
 
-// The owner cannot be reached: asks the ring again in a moment.
-void enter_later(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor, mono_time deadline) {
+// Nobody of the list can be reached: asks the ring again in a moment.
+void enter_later(worker& w, const context_ptr& c, const errand_ptr& e) {
   owner_waits.add();
-  w.env.timers.at(w.env.clock.now() + owner_retry, [&w, alive = w.alive, weak = std::weak_ptr(c), from, to, aor, deadline] {
+  w.env.timers.at(w.env.clock.now() + owner_retry, [&w, alive = w.alive, weak = std::weak_ptr(c), e] {
     const context_ptr c = weak.lock();
     if (!*alive || !c || c->answered) return;
-    if (c->cancelled) return w.calls.answer(c, 487);
-    if (w.env.clock.now() >= deadline) {
+    if (w.env.clock.now() >= e->deadline) {
+      if (c->cancelled) return w.calls.answer(c, 487);
       no_owner.add();
       return w.calls.answer_retry(c, 500, retry_after);
     }
     c->names = w.names();
-    enter_until(w, c, from, to, aor, deadline);
+    e->tried.clear();
+    enter_until(w, c, e);
   });
 }
 
-void enter_until(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor, mono_time deadline) {
+// What writes is not run instead of a live owner: its acks would not count (sip.md §6).
+bool writes(const context& c) {
+  return c.original.method_id() == sip::method::register_;
+}
+
+// The first of the list that was not tried. nullptr: none.
+const node_id* next_holder(const context& c, const errand& e) {
+  const auto list = c.facts().registrars->at(dht::key_of_aor(e.aor));
+  for (const node_id* id : list.span())
+    if (std::ranges::find(e.tried, *id) == e.tried.end())
+      return writes(c) && id != list.nodes[0] ? nullptr : id;
+  return nullptr;
+}
+
+void owner_lost(worker& w, const context_ptr& c, const errand_ptr& e, const node_id& owner, bool was_sent) {
+  e->tried.push_back(owner);
+  c->silent.push_back(owner);
+  c->names = w.names();
+  if (!was_sent) return enter_until(w, c, e);
+  c->again = true;
+  // Copies are told by this which of them is the later: of the caller's owner's first, then of the callee's.
+  c->turn += e->to == stage::orig ? owner_retries_max + 2 : 1;
+  if (writes(*c)) return enter_later(w, c, e);
+  if (e->retries++ < owner_retries_max) {
+    retries.add();
+    return enter_until(w, c, e);
+  }
+  no_owner.add();
+  if (c->cancelled) return w.calls.answer(c, 487);
+  w.calls.answer_retry(c, 500, retry_after);
+}
+
+void enter_until(worker& w, const context_ptr& c, const errand_ptr& e) {
   const cluster_facts& facts = c->facts();
-  const node_id* owner = facts.registrars ? facts.registrars->owner(dht::key_of_aor(aor)) : nullptr;
-  if (owner == nullptr) {
+  if (!facts.registrars || facts.registrars->owner(dht::key_of_aor(e->aor)) == nullptr) {
     no_owner.add();
     return w.calls.answer_retry(c, 500, retry_after);
   }
-  if (*owner == facts.view->self) return run_here(w, c, to, aor);
-  link_route r{.stage = to, .aor = aor, .hop = 1, .edge = c->edge_name, .secure = c->secure, .stamp = {}};
-  send_by_link(w, c, from, *owner, r,
-               [&w, weak = std::weak_ptr(c), from, to, aor, deadline] {
-                 if (const context_ptr c = weak.lock()) enter_later(w, c, from, to, aor, deadline);
-               });
+  const node_id* holder = next_holder(*c, *e);
+  if (holder == nullptr) return enter_later(w, c, e);
+  if (*holder == facts.view->self) return run_here(w, c, e->to, e->aor);
+  link_route r{.stage = e->to, .aor = e->aor, .hop = 1, .edge = c->edge_name, .secure = c->secure, .stamp = {}};
+  if (!e->tried.empty())
+    if (const dht::member* m = facts.view->find(e->tried.back())) r.instead_of = m->body.name;
+  way out = link_way(c, *holder, r);
+  out.asks_100 = !writes(*c);
+  out.owner_lost = [&w, alive = w.alive, weak = std::weak_ptr(c), e, owner = *holder](bool was_sent) {
+    const context_ptr c = weak.lock();
+    if (*alive && c) owner_lost(w, c, e, owner, was_sent);
+  };
+  w.calls.forward(c, e->from, std::move(out));
 }
 
-void run_link_out(worker& w, const context_ptr& c) {
+void run_link_out(worker& w, const context_ptr& c, const link_route& r) {
+  if (r.orphan) {
+    w.calls.legs().end_unless_acknowledged(c->request);
+    return w.calls.answer(c, 200);
+  }
   const auto top = c->request.first(sip::header::route);
   const auto ours = top ? read_our_route(*c->names, c->from.flow.local, *top) : std::nullopt;
   if (!ours || !ours->token) return run_out_foreign(w, c, stage::out); // sent back to the caller's edge by orig
@@ -93,7 +147,8 @@ void run_link_out(worker& w, const context_ptr& c) {
 } // namespace
 
 void enter(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor) {
-  enter_until(w, c, from, to, aor, w.env.clock.now() + owner_wait);
+  enter_until(w, c, std::make_shared<errand>(errand{
+                           from, to, aor, w.env.clock.now() + owner_wait, writes(*c) ? std::vector<node_id>{} : c->silent, 0}));
 }
 
 void run_link(worker& w, const context_ptr& c) {
@@ -111,12 +166,24 @@ void run_link(worker& w, const context_ptr& c) {
   c->hop = r->hop;
   c->edge_name = r->edge;
   c->secure = r->secure;
-  if (r->stage == stage::out) return run_link_out(w, c);
+  c->attempt = r->attempt;
+  if (r->origin != 0) c->origin = r->origin;
+  c->turn = r->turn;
+  c->round = r->round;
+  c->again = !r->instead_of.empty() || r->turn != 0;
+  if (const dht::member* m = r->instead_of.empty() ? nullptr : c->facts().view->find_name(r->instead_of))
+    c->silent.push_back(m->id);
+  if (r->stage == stage::out) return run_link_out(w, c, *r);
   if (r->aor.empty()) return w.calls.answer(c, 400);
   const cluster_facts& facts = c->facts();
   const node_id* owner = facts.registrars ? facts.registrars->owner(dht::key_of_aor(r->aor)) : nullptr;
   if (owner == nullptr || *owner == facts.view->self) {
     if (owner == nullptr) return w.calls.answer_retry(c, 500, retry_after);
+    return run_here(w, c, r->stage, r->aor);
+  }
+  // In place of an owner that looks dead from there: we have a copy, and read it (sip.md §6).
+  if (!r->instead_of.empty() && !writes(*c) && facts.registrars->at(dht::key_of_aor(r->aor)).has(facts.view->self)) {
+    readers.add();
     return run_here(w, c, r->stage, r->aor);
   }
   if (facts.view && r->stamp != facts.view->stamp.text()) w.env.cluster.views_differ(c->from.peer);
@@ -126,7 +193,7 @@ void run_link(worker& w, const context_ptr& c) {
   }
   passed_on.add();
   ++r->hop;
-  send_by_link(w, c, r->stage, *owner, *r);
+  w.calls.forward(c, r->stage, link_way(c, *owner, *r));
 }
 
 bool take_hop(worker& w, const context_ptr& c) {

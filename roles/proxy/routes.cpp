@@ -2,11 +2,14 @@
 
 #include "base/encoding.hpp"
 #include "base/metrics.hpp"
+#include "roles/proxy/attempt.hpp"
 #include "sip/message/cseq.hpp"
 #include "sip/message/name_addr.hpp"
 #include "sip/message/params.hpp"
 
 #include <fmt/format.h>
+
+#include <charconv>
 
 namespace skald::roles {
 
@@ -17,6 +20,11 @@ metrics::counter routes_over_limit("skald_proxy_routes_over_limit_total",
 
 // Two a node of each side; forged chains are not worth opening.
 constexpr std::size_t our_routes_max = 8;
+
+std::string without_link_params(const sip::uri& u) {
+  return sip::without_params(u, {"stage", "key", "aor", "hop", "edge", "sips", "orphan", "vs", "instead-of", "origin", "turn",
+                                 "attempt", "round"});
+}
 
 std::string host_text(const sip::uri& u) {
   return u.port == 0 ? std::string(u.host) : fmt::format("{}:{}", u.host, u.port);
@@ -50,7 +58,19 @@ std::string make_link_route(const name_index& names, const node_id& to, const li
   if (r.hop > 1) out += fmt::format(";hop={}", r.hop);
   if (!r.edge.empty()) out += ";edge=" + r.edge;
   if (r.secure) out += ";sips";
+  if (r.orphan) out += ";orphan";
+  // From here on nothing is part of where the request goes (loop_hash_of).
   if (names.facts()->view) out += ";vs=" + names.facts()->view->stamp.text();
+  if (!r.instead_of.empty()) out += ";instead-of=" + r.instead_of;
+  return out + ">";
+}
+
+std::string with_attempt(std::string_view link_route, const attempt_params& p) {
+  std::string out(link_route.substr(0, link_route.size() - 1));
+  out += fmt::format(";origin={:x}", p.origin);
+  if (p.turn != 0) out += fmt::format(";turn={}", p.turn);
+  if (!p.attempt.empty()) out.append(";attempt=").append(p.attempt);
+  if (p.round != 0) out += fmt::format(";round={}", p.round);
   return out + ">";
 }
 
@@ -68,6 +88,13 @@ std::optional<link_route> read_link_route(const name_index& names, std::string_v
   r.edge = std::string(u->param("edge").value_or(std::string_view{}));
   r.secure = u->has_param("sips");
   r.stamp = std::string(u->param("vs").value_or(std::string_view{}));
+  r.instead_of = std::string(u->param("instead-of").value_or(std::string_view{}));
+  r.orphan = u->has_param("orphan");
+  if (const auto attempt = u->param("attempt"); attempt && is_attempt(*attempt)) r.attempt = std::string(*attempt);
+  if (const auto origin = u->param("origin")) std::from_chars(origin->data(), origin->data() + origin->size(), r.origin, 16);
+  const auto number = [&](std::string_view name) { return sip::parse_number(u->param(name).value_or("0")).value_or(0); };
+  r.turn = number("turn");
+  r.round = number("round");
   return r;
 }
 
@@ -113,7 +140,7 @@ void cut_our_params(const name_index& names, sip::message& m) {
     if (!na) continue;
     const auto u = na->uri();
     if (!u || !u->has_param("stage") || !names.ours(*u)) continue;
-    owned[i] = "<" + sip::without_params(*u, {"stage", "key", "aor", "hop", "edge", "sips", "vs"}) + ">";
+    owned[i] = "<" + without_link_params(*u) + ">";
     now[i] = owned[i];
     changed = true;
   }

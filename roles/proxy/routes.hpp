@@ -21,8 +21,21 @@ struct link_route {
   std::string edge;      // the caller's edge, a node name
   bool secure = false;   // the Request-URI was sips:
   std::string stamp;     // the sender's view
+  std::string instead_of{};  // the owner that this node is asked in place of, a node name (sip.md §6)
+  bool orphan = false;       // a BYE for a 2xx that nobody took
+  std::string attempt{};     // and what with_attempt() adds
+  std::uint64_t origin = 0;
+  std::uint32_t turn = 0;
+  std::uint32_t round = 0;
 };
 std::string make_link_route(const name_index& names, const node_id& to, const link_route& r);
+// A link's Route with what the receiver has to know of the attempt. It is no part of where the request goes.
+struct attempt_params {
+  std::string_view attempt;
+  std::uint64_t origin = 0;
+  std::uint32_t turn = 0, round = 0;
+};
+std::string with_attempt(std::string_view link_route, const attempt_params& p);
 // nullopt: it names no stage of ours.
 std::optional<link_route> read_link_route(const name_index& names, std::string_view value);
 

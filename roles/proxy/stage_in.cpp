@@ -2,6 +2,7 @@
 #include "base/encoding.hpp"
 #include "base/metrics.hpp"
 #include "roles/core/subscriber.hpp"
+#include "roles/proxy/attempt.hpp"
 #include "roles/proxy/identity.hpp"
 #include "roles/proxy/record_route.hpp"
 #include "roles/proxy/stages.hpp"
@@ -159,6 +160,7 @@ void from_outside(worker& w, const context_ptr& c, const std::optional<std::stri
   }
   if (c->facts().config->inbound == inbound_policy::peers && !peer && !has_passed_orig(*c))
     return w.calls.answer(c, 403);
+  c->attempt = attempt_of(c->request, peer ? attempt_owner::peer : attempt_owner::stranger, c->from.flow.remote.ip.text());
   enter(w, c, stage::in, stage::term, *callee);
 }
 

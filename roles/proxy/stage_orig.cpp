@@ -1,6 +1,7 @@
 // `orig`: at the owner of the caller's AoR. Authenticates, asserts the identity, the caller's services (sip.md §1, §3).
 #include "base/metrics.hpp"
 #include "roles/core/location.hpp"
+#include "roles/proxy/attempt.hpp"
 #include "roles/proxy/identity.hpp"
 #include "roles/proxy/stages.hpp"
 
@@ -53,6 +54,7 @@ void go_on(worker& w, const context_ptr& c, const auth_result& auth) {
     forged_from.add();
     return w.calls.answer(c, 403);
   }
+  c->attempt = attempt_of(c->request, attempt_owner::subscriber, auth.aor);
   assert_identity(c->request, identity_of(names, c->request, auth));
   drop_our_credentials(names, c->request);
   const auto u = sip::parse_uri(c->request.request_uri());
@@ -67,9 +69,10 @@ void go_on(worker& w, const context_ptr& c, const auth_result& auth) {
 
 void run_orig(worker& w, const context_ptr& c, const std::string& aor) {
   auth_question q{
-      .request = c->request, .realm = std::string(domain_of(aor)), .kind = challenge_kind::proxy, .claimed = aor};
+      .request = c->request, .realm = std::string(domain_of(aor)), .kind = challenge_kind::proxy, .claimed = aor,
+      .again = c->again};
   w.auth.check(std::move(q), [&w, c](auth_result result) {
-    if (c->answered || c->cancelled) return;
+    if (c->answered) return;
     switch (result.verdict) {
     case auth_verdict::ok:
       return go_on(w, c, result);

@@ -41,6 +41,7 @@ std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::me
   way out;
   out.kind = way::kind::flow;
   out.flow = t.flow();
+  out.binding_id = t.binding_id;
   if (w.flows.gone(out.flow) || !w.env.flows.alive(out.flow)) return std::unexpected(430);
   clean(names, m);
   if (wants_record_route(m.method_id()))

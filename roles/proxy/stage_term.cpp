@@ -31,8 +31,12 @@ std::vector<branch> branches_to(worker& w, const context& c, std::vector<binding
   for (const reach& r : group_by_instance(std::move(bindings))) {
     branch b;
     b.from = stage::term;
-    for (const binding& flow : r.flows)
-      if (auto one = way_to_binding(w, c, flow)) b.ways.push_back(std::move(*one));
+    for (std::size_t round = 0; round < r.flows.size(); ++round) {
+      auto one = way_to_binding(w, c, r.flows[round]);
+      if (!one) continue;
+      one->round = static_cast<std::uint32_t>(round);
+      b.ways.push_back(std::move(*one));
+    }
     if (b.ways.empty()) continue;
     if (b.ways.front().kind == way::kind::flow) b.from = stage::out;
     out.push_back(std::move(b));

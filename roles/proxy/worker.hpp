@@ -24,8 +24,8 @@ struct worker {
   keepalive pinger;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true); // false once the worker is gone: late answers look here
 
-  worker(worker_env& e, registrar_port& r, authenticator& a, server_resolver& s, passage_observer& o)
-      : env(e), registrar(r), auth(a), resolver(s), calls(e, s, o), pinger(e, flows, calls) {}
+  worker(worker_env& e, registrar_port& r, authenticator& a, server_resolver& s, passage_observer& o, leg_index& l)
+      : env(e), registrar(r), auth(a), resolver(s), calls(e, s, o, l), pinger(e, flows, calls) {}
   ~worker() { *alive = false; }
 
   // The index over the present facts; rebuilt when they were swapped.

@@ -76,7 +76,7 @@ test_node::test_node(cluster& c, std::string n, const node_id& i, ip_address add
     : home(c), name(std::move(n)), id(i), ip(address), random(seed), dns(std::make_unique<no_dns>()),
       resolver(std::make_unique<table_resolver>(c)),
       env{0, c.clock, timers, random, *this, *this, *this, nullptr, *dns}, auth(env, c.replays), registrar(env, auth),
-      core(env, registrar, auth, *resolver), layer(c.clock, timers, *this, core) {
+      core(env, registrar, auth, *resolver, legs), layer(c.clock, timers, *this, core) {
   env.transactions = &layer;
 }
 
@@ -98,9 +98,15 @@ void test_node::open_link(const node_id& to, std::move_only_function<void(std::o
     if (m.id != to) continue;
     const endpoint there{m.body.addresses.front(), 4260};
     if (dead_flows.contains(there)) return done(std::nullopt);
-    return done(sip::flow{.transport = sip::transport::link, .serial = 1, .local = link_address(), .remote = there});
+    return done(link_to(there));
   }
   done(std::nullopt);
+}
+
+// One link for each pair of nodes.
+sip::flow test_node::link_to(const endpoint& there) const {
+  const std::uint32_t a = ip.bytes[3], b = there.ip.bytes[3];
+  return {.transport = sip::transport::link, .serial = std::min(a, b) * 256 + std::max(a, b), .local = link_address(), .remote = there};
 }
 
 void test_node::run_on(std::uint16_t, std::move_only_function<void()> what) {
@@ -205,13 +211,46 @@ void cluster::set_facts(std::function<void(cluster_facts&)> change) {
     auto facts = std::make_shared<cluster_facts>(*n->facts_);
     change(*facts);
     n->facts_ = facts;
+    if (!n->killed) n->core.on_view();
   }
+}
+
+void cluster::kill(test_node& n) {
+  n.killed = true;
+  n.held.clear();
+  for (const auto& other : nodes_) {
+    if (other.get() == &n) continue;
+    other->dead_flows.insert(n.link_address());
+    const sip::flow link = other->link_to(n.link_address());
+    other->layer.flow_gone(link);
+    other->core.on_flow_gone(link);
+  }
+  settle();
+}
+
+void cluster::bury(test_node& n) {
+  set_facts([&](cluster_facts& f) {
+    auto view = std::make_shared<dht::view>(*f.view);
+    for (dht::member& m : view->members)
+      if (m.id == n.id) m.state = dht::member_state::dead;
+    view->stamp.hash = n.id.head();
+    f.registrars = dht::ring::build(dht::serving_members(*view, dht::role::registrar));
+    f.view = view;
+  });
+  settle();
+}
+
+void cluster::thaw(test_node& n) {
+  n.frozen = false;
+  for (auto& one : std::exchange(n.held, {}))
+    post(std::move(one));
+  settle();
 }
 
 void cluster::deliver(test_node& from, const sip::flow& where, std::string bytes) {
   trace +=
       fmt::format("---- {} -> {} {}\n{}\n", from.name, sip::param_name(where.transport), where.remote.text(), bytes);
-  if (lost.contains(where.remote)) return;
+  if (lost.contains(where.remote) || from.killed) return;
   post([this, &from, where, bytes = std::move(bytes)]() mutable {
     for (const auto& n : nodes_) {
       const bool link = where.transport == sip::transport::link;
@@ -219,7 +258,7 @@ void cluster::deliver(test_node& from, const sip::flow& where, std::string bytes
       if (link) ++link_messages;
       const sip::flow back{
           .transport = where.transport, .serial = where.serial, .local = where.remote, .remote = where.local};
-      return n->receive(std::move(bytes), {.flow = back, .at = clock.now(), .peer = link ? from.id : node_id{}});
+      return hand(*n, std::move(bytes), {.flow = back, .at = clock.now(), .peer = link ? from.id : node_id{}});
     }
     for (const auto& p : phones_)
       if (p->address == where.remote) return p->receive(bytes, {.flow = where, .at = clock.now()});
@@ -230,8 +269,14 @@ void cluster::deliver(phone& from, test_node& to, std::string bytes) {
   trace += fmt::format("---- {} -> {}\n{}\n", from.address.text(), to.name, bytes);
   const sip::flow f{.transport = sip::transport::udp, .local = to.sip_address(), .remote = from.address};
   post([this, &to, f, bytes = std::move(bytes)]() mutable {
-    to.receive(std::move(bytes), {.flow = f, .at = clock.now()});
+    hand(to, std::move(bytes), {.flow = f, .at = clock.now()});
   });
+}
+
+void cluster::hand(test_node& to, std::string bytes, const sip::arrival& from) {
+  if (to.killed) return;
+  if (!to.frozen) return to.receive(std::move(bytes), from);
+  to.held.push_back([&to, bytes = std::move(bytes), from]() mutable { to.receive(std::move(bytes), from); });
 }
 
 void cluster::settle() {
@@ -244,7 +289,7 @@ void cluster::settle() {
     }
     std::size_t ran = 0;
     for (const auto& n : nodes_)
-      ran += n->timers.run_due(clock.now());
+      if (!n->killed && !n->frozen) ran += n->timers.run_due(clock.now());
     if (ran == 0 && queue_.empty()) return;
   }
   FAIL("the cluster does not come to rest");
@@ -256,7 +301,7 @@ void cluster::advance(duration d) {
   while (true) {
     std::optional<mono_time> next;
     for (const auto& n : nodes_)
-      if (const auto t = n->timers.next_deadline(); t && (!next || *t < *next)) next = t;
+      if (const auto t = n->timers.next_deadline(); t && !n->killed && !n->frozen && (!next || *t < *next)) next = t;
     if (!next || *next > end) break;
     clock.advance(*next - clock.now());
     settle();

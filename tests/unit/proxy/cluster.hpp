@@ -5,6 +5,7 @@
 #include "roles/core/names.hpp"
 #include "roles/core/ports.hpp"
 #include "roles/proxy/core.hpp"
+#include "roles/proxy/leg_index.hpp"
 #include "roles/proxy/server_resolver.hpp"
 #include "roles/registrar/registrar.hpp"
 #include "sip/message/message.hpp"
@@ -70,6 +71,7 @@ public:
   void receive(std::string bytes, const sip::arrival& from);
   endpoint sip_address() const { return {ip, 5060}; }
   endpoint link_address() const { return {ip, 4260}; }
+  sip::flow link_to(const endpoint& there) const;
 
   cluster& home;
   std::string name;
@@ -78,6 +80,8 @@ public:
   facts_ptr facts_;
   std::set<endpoint> dead_flows;
   bool refuses_streams = false, opens_nothing = false; // towards foreign servers
+  bool killed = false, frozen = false; // as with SIGKILL; as with SIGSTOP: what is sent to it waits
+  std::vector<std::move_only_function<void()>> held;
   scheduler timers;
   seeded_rng random;
   struct no_dns;
@@ -87,6 +91,7 @@ public:
   worker_env env;
   authenticator auth;
   roles::registrar registrar;
+  leg_index legs;
   roles::core core;
   sip::transaction_layer layer;
 };
@@ -109,6 +114,9 @@ public:
   // Sends to that node, answers a challenge, returns the Call-ID. Answers are in inbox().
   std::string request(test_node& n, std::string_view method, std::string_view uri, const call_options& o);
   std::string request(test_node& n, std::string_view method, std::string_view uri);
+  // The last request as another transaction, as to the next server (RFC 3263 §4.3).
+  void same_again(test_node& n);
+  void ack_failure(test_node& n, const sip::message& response); // RFC 3261 §17.1.1.3
   void register_at(test_node& n, int expires = 600);
   void respond(const sip::message& request, int status, std::string_view more = {}, std::string_view contact = {});
   // In a dialog, as a UAC that got `response` to its request / a UAS that got `request`.
@@ -152,6 +160,7 @@ public:
   ~cluster();
 
   test_node& node(std::size_t i) { return *nodes_[i]; }
+  std::size_t size() const { return nodes_.size(); }
   // The node that owns the AoR.
   test_node& owner_of(std::string_view aor);
   // A user name whose AoR that node owns.
@@ -159,6 +168,12 @@ public:
   phone& add_phone(const std::string& user, std::string_view address); // and its subscriber
   phone& add_stranger(const std::string& user, std::string_view address, std::string domain = "elsewhere.net");
   void set_facts(std::function<void(cluster_facts&)> change);
+  // The process is gone: its links break at once, its death is not in the views yet.
+  void kill(test_node& n);
+  // It is out of every view, and of the rings.
+  void bury(test_node& n);
+  void freeze(test_node& n) { n.frozen = true; }
+  void thaw(test_node& n);
   // Delivers until nothing is under way.
   void settle();
   void advance(duration d); // with all timers on the way
@@ -176,6 +191,7 @@ public:
   std::set<endpoint> lost;
 
 private:
+  void hand(test_node& to, std::string bytes, const sip::arrival& from);
   std::vector<std::unique_ptr<test_node>> nodes_;
   std::vector<std::unique_ptr<phone>> phones_;
   std::deque<std::move_only_function<void()>> queue_;

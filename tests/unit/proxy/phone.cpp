@@ -50,17 +50,27 @@ std::string phone::request(test_node& n, std::string_view method, std::string_vi
     if (!o.challenge) break;
     auto challenge = take_response(method == "REGISTER" ? 401 : 407);
     if (!challenge) break;
-    if (method == "INVITE") { // the ACK of a non-2xx, hop by hop (RFC 3261 §17.1.1.3)
-      const auto via = header_of(*sip::message::parse(text), sip::header::via);
-      send_text(n, fmt::format("ACK {} SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: "
-                               "{}\r\nCSeq: {} ACK\r\n\r\n",
-                               uri, via, header_of(*challenge, sip::header::from),
-                               header_of(*challenge, sip::header::to), call_id, cseq_));
-      home.settle();
-    }
+    if (method == "INVITE") ack_failure(n, *challenge);
     more = o.more + proxy_authorization(*challenge, method, uri);
   }
   return call_id;
+}
+
+void phone::ack_failure(test_node& n, const sip::message& response) {
+  const auto m = sip::message::parse(last_request_);
+  send_text(n, fmt::format("ACK {} SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\n"
+                           "CSeq: {} ACK\r\n\r\n",
+                           m->request_uri(), header_of(*m, sip::header::via), header_of(response, sip::header::from),
+                           header_of(response, sip::header::to), header_of(response, sip::header::call_id), cseq_));
+  home.settle();
+}
+
+void phone::same_again(test_node& n) {
+  auto m = sip::message::parse(last_request_);
+  m->set(sip::header::via, fmt::format("SIP/2.0/UDP {};branch={};rport", address.text(), next_branch()));
+  last_request_ = m->serialize();
+  send_text(n, last_request_);
+  home.settle();
 }
 
 std::string phone::proxy_authorization(const sip::message& challenge, std::string_view method, std::string_view uri) {
@@ -109,7 +119,7 @@ void phone::respond(const sip::message& request, int status, std::string_view mo
   text += fmt::format("{}Content-Length: 0\r\n\r\n", more);
   const auto via = sip::parse_via(*request.first(sip::header::via));
   const endpoint to_whom = came_from_.at(std::string(via->branch));
-  for (std::size_t i = 0; i < 3; ++i) {
+  for (std::size_t i = 0; i < home.size(); ++i) {
     test_node& n = home.node(i);
     if (n.sip_address() == to_whom) return send_text(n, text);
   }
