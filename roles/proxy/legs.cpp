@@ -10,8 +10,8 @@ namespace skald::roles {
 
 namespace {
 
-metrics::counter begun("skald_legs_total", "Legs: requests sent to a UA or a foreign server.", R"(how="begun")");
-metrics::counter attached("skald_legs_total", "Copies of a request that attached to its leg instead.",
+metrics::counter begun("skald_legs_total", "Requests to UAs and foreign servers: legs, and copies that attach to one.", R"(how="begun")");
+metrics::counter attached("skald_legs_total", "Requests to UAs and foreign servers: legs, and copies that attach to one.",
                           R"(how="attached")");
 metrics::counter replaced("skald_leg_waiters_replaced_total", "Waiters of a leg whose place a newer copy took.");
 metrics::counter late("skald_leg_copies_late_total", "Copies that came after the one that replaces them.");
