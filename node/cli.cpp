@@ -102,6 +102,8 @@ void add_queries(CLI::App& app, parsed& p) {
   command(app, p, "calls", "calls in progress", [&p] { return cmd_calls(p.context); });
   command(app, p, "roles", "roles: known, permitted, claimed", [&p] { return cmd_roles(p.context); });
   command(app, p, "status", "how this node does", [&p] { return cmd_status(p.context); });
+  command(app, p, "partitions", "partitions that may miss something, and whom they wait for", [&p] { return cmd_partitions(p.context, p.flag); })
+      ->add_flag("--accept-loss", p.flag, "dead nodes do not come back: what they alone may hold is given up, and named");
   command(app, p, "leave", "leave the cluster and stop", [&p] { return cmd_leave(p.context); });
   command(app, p, "base", "the members that majorities are counted by", [&p] { return cmd_base(p.context, p.flag); })
       ->add_flag("--accept", p.flag, "more than half are gone for good: whoever is here is the cluster from now on (what only the others hold is given up)");

@@ -36,6 +36,7 @@ int cmd_registrations(const cli_context& c, const std::string& aor);
 int cmd_calls(const cli_context& c);
 int cmd_roles(const cli_context& c);
 int cmd_status(const cli_context& c);
+int cmd_partitions(const cli_context& c, bool accept_loss);
 int cmd_dns(const cli_context& c, bool setup);
 int cmd_dns_set(const cli_context& c, const std::string& server, const std::string& tsig_file);
 int cmd_leave(const cli_context& c);

@@ -1,4 +1,5 @@
 #include "node/cli.hpp"
+#include "dht/link/messages.hpp"
 #include "node/control_client.hpp"
 #include "node/state_dir.hpp"
 #include "node/version.hpp"
@@ -87,6 +88,13 @@ int cmd_roles(const cli_context& c) {
 
 int cmd_status(const cli_context& c) { return show_object(c, ask(c, "GET", "/v1/status")); }
 
+int cmd_partitions(const cli_context& c, bool accept_loss) {
+  if (accept_loss) return show_object(c, ask(c, "POST", "/v1/partitions/accept-loss"));
+  return show_rows(c, "/v1/partitions", {},
+                   {{"NODE", "node"}, {"STATE", "state"}, {"MISSING", "missing"}, {"PARTITIONS", "partitions"}, {"SINCE", "since"}},
+                   "every partition is complete");
+}
+
 int cmd_dns(const cli_context& c, bool setup) {
   const asked a = ask(c, "GET", "/v1/dns", setup ? std::map<std::string, std::string>{{"setup", "1"}} : std::map<std::string, std::string>{});
   if (!a.answer) return a.code;
@@ -166,7 +174,7 @@ int cmd_tls_status(const cli_context& c) {
 }
 
 int cmd_version(const cli_context& c) {
-  if (c.json) fmt::print("{}\n", json{{"version", version_text}, {"wire_lowest", 1}, {"wire_highest", 1}}.dump());
+  if (c.json) fmt::print("{}\n", json{{"version", version_text}, {"wire_lowest", dht::wire_version_lowest}, {"wire_highest", dht::wire_version_highest}}.dump());
   else fmt::print("skald {}\n", version_text);
   return exit_done;
 }

@@ -73,6 +73,7 @@ outcome<void> cluster_unit::open_state() {
   auto log = append_log::open(config_.state_dir + "/volatile.log");
   if (!log) return std::unexpected(log.error());
   log_ = std::move(*log);
+  memory_ = std::make_unique<small_file>(config_.state_dir + "/sources");
   return {};
 }
 
@@ -113,8 +114,10 @@ outcome<void> cluster_unit::start_store() {
     membership_->compare_views(peer, clock_.now());
     arm_membership();
   };
-  hooks.disk_failed = [](const failure& f) { log::error("store", f.what); };
-  store_ = std::make_unique<dht::store>(config_.bundle->id, std::move(ports), dht::store_config{}, std::move(hooks));
+  ports.memory = memory_.get();
+  dht::store_config config;
+  config.memory_budget = memory_of_machine() / 2;
+  store_ = std::make_unique<dht::store>(config_.bundle->id, std::move(ports), config, std::move(hooks));
   store_->set_base(*base_);
   return store_->load();
 }
@@ -224,6 +227,10 @@ void cluster_unit::on_frame(const node_id& from, dht::frame f) {
   case dht::frame_type::store_copy:
   case dht::frame_type::store_copy_done:
   case dht::frame_type::store_copy_request:
+  case dht::frame_type::store_compare:
+  case dht::frame_type::store_compared:
+  case dht::frame_type::store_merge_please:
+  case dht::frame_type::store_state:
     if (!store_->on_frame(from, f)) log::warning("store", fmt::format("a malformed frame from {}", from.hex()));
     return;
   case dht::frame_type::hello:
@@ -237,6 +244,7 @@ void cluster_unit::on_frame(const node_id& from, dht::frame f) {
   case dht::frame_type::body_reply:
     membership_->on_frame(from, f, clock_.now());
     arm_membership();
+    if (f.type == dht::frame_type::members_exchange || f.type == dht::frame_type::members_reply) store_->facts_exchanged(from);
     return;
   }
 }

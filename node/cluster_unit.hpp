@@ -17,6 +17,7 @@
 #include "node/loop.hpp"
 #include "node/seeds.hpp"
 #include "node/shared_state.hpp"
+#include "node/small_file.hpp"
 #include "node/sqlite_table.hpp"
 #include "roles/core/ports.hpp"
 
@@ -126,6 +127,7 @@ private:
 
   std::unique_ptr<sqlite_table> durable_;
   std::unique_ptr<append_log> log_;
+  std::unique_ptr<small_file> memory_; // of the store's lists and sources
   link_hub* links_ = nullptr;
   std::unique_ptr<dht::mesh> mesh_;
   std::unique_ptr<dht::membership> membership_;

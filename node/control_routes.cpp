@@ -137,6 +137,8 @@ void control_routes::dispatch(const control_request& r, respond done) {
       {"GET", "/v1/calls", &control_routes::calls},
       {"GET", "/v1/roles", &control_routes::roles},
       {"GET", "/v1/status", &control_routes::status},
+      {"GET", "/v1/partitions", &control_routes::partitions},
+      {"POST", "/v1/partitions/accept-loss", &control_routes::accept_loss},
       {"GET", "/v1/dns", &control_routes::dns},
       {"PUT", "/v1/dns", &control_routes::set_dns},
       {"POST", "/v1/leave", &control_routes::leave},
@@ -248,6 +250,9 @@ json control_routes::answer_page(const std::string& what, const std::string& arg
   } else if (what == "tls") {
     rows.push_back(services_.local_tls());
     next.clear();
+  } else if (what == "partitions" || what == "accept_loss") {
+    rows = partition_rows(what == "accept_loss");
+    next.clear();
   } else {
     next.clear();
   }
@@ -284,7 +289,12 @@ void control_routes::status(const control_request&, respond done) {
            {"isolated", facts->isolated},
            {"settled", services_.store->settled()},
            {"partitions_unsettled", s.unsettled},
+           {"partitions_incomplete", s.incomplete},
+           {"partitions_behind", s.behind},
+           {"missing", missing_names(s, *facts->view)},
+           {"alone", s.alone},
            {"store_bytes", s.bytes},
+           {"store_memory_bytes", s.memory},
            {"log_bytes", s.log_bytes},
            {"disk_ok", s.disk_ok},
            {"keys", facts->keys->keys().size()},

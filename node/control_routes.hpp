@@ -55,6 +55,9 @@ private:
   void calls(const control_request&, respond done);
   void roles(const control_request&, respond done);
   void status(const control_request&, respond done);
+  void partitions(const control_request&, respond done);   // control_partitions.cpp
+  void accept_loss(const control_request&, respond done);
+  nlohmann::json partition_rows(bool give_up) const;
   void dns(const control_request&, respond done);
   void set_dns(const control_request&, respond done);
   void leave(const control_request&, respond done);
@@ -81,6 +84,8 @@ private:
   control_services services_;
 };
 
+// Of the dead nodes that may hold what is seen nowhere else.
+std::vector<std::string> missing_names(const dht::store_stats& s, const dht::view& v);
 control_reply reply_json(const nlohmann::json& j, int status = 200);
 control_reply reply_failure(const failure& f, int status);
 control_reply reply_write(const dht::write_result& w, const nlohmann::json& answer); // 200, or why not

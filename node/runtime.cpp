@@ -58,6 +58,8 @@ dht::member_body runtime::body() const {
   b.capacity = config_.capacity;
   b.roles = roles_;
   b.software = software_text;
+  b.wire_lowest = dht::wire_version_lowest;
+  b.wire_highest = dht::wire_version_highest;
   return b;
 }
 

@@ -1,9 +1,13 @@
 #include "node/sqlite_table.hpp"
 
+#include "base/log.hpp"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <ctime>
 #include <unistd.h>
+#include <vector>
 
 namespace skald::node {
 namespace {
@@ -38,16 +42,52 @@ std::unexpected<failure> sqlite_table::error(std::string_view what) const {
                                  "look for a full or read-only disk"});
 }
 
+bool sqlite_table::damaged() const {
+  const int rc = db_ ? sqlite3_errcode(db_.get()) & 0xff : SQLITE_OK;
+  return rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB;
+}
+
 outcome<std::unique_ptr<sqlite_table>> sqlite_table::open(const std::string& path) {
-  // Made before SQLite would, which knows no mode: it holds password hashes. Its -wal and -shm copy the mode.
-  if (const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600); fd >= 0) ::close(fd);
   std::unique_ptr<sqlite_table> t(new sqlite_table(path));
-  sqlite3* db = nullptr;
-  const int rc = sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
-  t->db_.reset(db);
-  if (rc != SQLITE_OK) return t->error("cannot open");
-  if (auto r = t->prepare(); !r) return std::unexpected(r.error());
+  auto up = t->connect();
+  if (!up && t->damaged()) up = t->set_aside([](dht::record&&) {});
+  if (!up) return std::unexpected(up.error());
   return t;
+}
+
+outcome<void> sqlite_table::connect() {
+  // Made before SQLite would, which knows no mode: it holds password hashes. Its -wal and -shm copy the mode.
+  if (const int fd = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600); fd >= 0) ::close(fd);
+  sqlite3* db = nullptr;
+  const int rc = sqlite3_open_v2(path_.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  insert_.reset();
+  floor_.reset();
+  db_.reset(db);
+  if (rc != SQLITE_OK) return error("cannot open");
+  return prepare();
+}
+
+// What is read of the damaged file goes to the new one at once: it may be the last copy.
+outcome<void> sqlite_table::set_aside(const std::function<void(dht::record&&)>& row) {
+  insert_.reset();
+  floor_.reset();
+  db_.reset();
+  const std::string aside = fmt::format("{}.damaged-{}", path_, ::time(nullptr));
+  for (const char* end : {"", "-wal", "-shm"})
+    if (::rename((path_ + end).c_str(), (aside + end).c_str()) != 0 && *end == 0)
+      return std::unexpected(failure{path_ + ": damaged, and cannot be renamed", "move it away"});
+  if (auto up = connect(); !up) return up;
+  std::vector<dht::record> saved;
+  sqlite3* old = nullptr;
+  bool torn = false;
+  if (sqlite3_open_v2(aside.c_str(), &old, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr) == SQLITE_OK)
+    (void)read(old, [&](dht::record&& r) { saved.push_back(std::move(r)); }, torn);
+  sqlite3_close(old);
+  log::error("store", fmt::format("{} is damaged: it is set aside as {}; {} rows could be read, the rest has to come from the other nodes",
+                                  path_, aside, saved.size()));
+  if (auto kept = commit(saved); !kept) return kept;
+  for (auto& r : saved) row(std::move(r));
+  return {};
 }
 
 outcome<void> sqlite_table::prepare() {
@@ -71,6 +111,9 @@ outcome<void> sqlite_table::prepare() {
                    " writer=?6, expires=?7, removed=?8");
   if (!s) return std::unexpected(s.error());
   insert_ = std::move(*s);
+  auto f = compile("DELETE FROM records WHERE tab=?1 AND key=?2 AND hlc<?3");
+  if (!f) return std::unexpected(f.error());
+  floor_ = std::move(*f);
   return {};
 }
 
@@ -100,6 +143,16 @@ outcome<void> sqlite_table::insert(const dht::record& r) {
   sqlite3_reset(s);
   sqlite3_clear_bindings(s);
   if (!ok) return failed;
+  if (r.item != dht::floor_item) return {};
+  // A row of the very same time stays, and is killed again when it is read: by the writer only a merge decides.
+  sqlite3_bind_int(floor_.get(), 1, static_cast<int>(r.table));
+  bind_bytes(floor_.get(), 2, r.key.view());
+  sqlite3_bind_int64(floor_.get(), 3, static_cast<sqlite3_int64>(r.version.hlc));
+  const bool swept = sqlite3_step(floor_.get()) == SQLITE_DONE;
+  auto unswept = swept ? std::unexpected(failure{}) : error("cannot delete");
+  sqlite3_reset(floor_.get());
+  sqlite3_clear_bindings(floor_.get());
+  if (!swept) return unswept;
   return {};
 }
 
@@ -117,12 +170,52 @@ outcome<void> sqlite_table::commit(std::span<const dht::record> rows) {
   return {};
 }
 
-outcome<void> sqlite_table::load(const std::function<void(dht::record&&)>& row) {
-  auto s = compile("SELECT tab, key, item, value, hlc, writer, expires, removed FROM records");
+outcome<void> sqlite_table::erase(partition first, partition last) {
+  const auto bound = [](partition p, char fill) {
+    std::string key(20, fill);
+    key[0] = static_cast<char>(static_cast<std::uint16_t>(p) >> 8);
+    key[1] = static_cast<char>(static_cast<std::uint16_t>(p));
+    return key;
+  };
+  auto s = compile("DELETE FROM records WHERE tab=?1 AND key BETWEEN ?2 AND ?3");
   if (!s) return std::unexpected(s.error());
+  if (auto r = run("BEGIN IMMEDIATE"); !r) return r;
+  const auto from = bound(first, '\0'), to = bound(last, '\xff');
+  for (const auto t : dht::all_tables) {
+    if (!dht::is_durable(t)) continue;
+    sqlite3_bind_int(s->get(), 1, static_cast<int>(t));
+    bind_bytes(s->get(), 2, from);
+    bind_bytes(s->get(), 3, to);
+    if (sqlite3_step(s->get()) != SQLITE_DONE) {
+      auto failed = error("cannot delete");
+      sqlite3_reset(s->get());
+      (void)run("ROLLBACK");
+      return failed;
+    }
+    sqlite3_reset(s->get());
+  }
+  return run("COMMIT");
+}
+
+outcome<void> sqlite_table::load(const std::function<void(dht::record&&)>& row) {
+  bool torn = false;
+  auto all = read(db_.get(), row, torn);
+  if (all || !torn) return all;
+  return set_aside(row); // rows that came before come again: a merge takes each once
+}
+
+outcome<void> sqlite_table::read(sqlite3* from, const std::function<void(dht::record&&)>& row, bool& torn) {
+  sqlite3_stmt* prepared = nullptr;
+  const auto judge = [&](int rc) {
+    torn = (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
+    return std::unexpected(failure{fmt::format("{}: cannot read: {}", path_, sqlite3_errmsg(from)), "look for a failing disk"});
+  };
+  const char* sql = "SELECT tab, key, item, value, hlc, writer, expires, removed FROM records";
+  if (const int rc = sqlite3_prepare_v2(from, sql, -1, &prepared, nullptr); rc != SQLITE_OK) return judge(rc);
+  const statement s(prepared);
   int rc = SQLITE_ROW;
-  while ((rc = sqlite3_step(s->get())) == SQLITE_ROW) {
-    auto* at = s->get();
+  while ((rc = sqlite3_step(s.get())) == SQLITE_ROW) {
+    auto* at = s.get();
     const int t = sqlite3_column_int(at, 0);
     const auto key = ring_key::from_bytes(blob(at, 1));
     if (!known(t) || !key) continue; // of a newer version: left alone
@@ -130,7 +223,7 @@ outcome<void> sqlite_table::load(const std::function<void(dht::record&&)>& row) 
          {static_cast<std::uint64_t>(sqlite3_column_int64(at, 4)), static_cast<std::uint64_t>(sqlite3_column_int64(at, 5))},
          sqlite3_column_int64(at, 6), sqlite3_column_int(at, 7) != 0});
   }
-  if (rc != SQLITE_DONE) return error("cannot read");
+  if (rc != SQLITE_DONE) return judge(rc);
   return {};
 }
 

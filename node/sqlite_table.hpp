@@ -17,6 +17,9 @@ public:
   ~sqlite_table() override;
 
   outcome<void> commit(std::span<const dht::record> rows) override;
+  outcome<void> erase(partition first, partition last) override;
+  // A damaged file is set aside under another name; what can be read of it is taken over, the rest has to come from the
+  // other nodes. The log says so.
   outcome<void> load(const std::function<void(dht::record&&)>& row) override;
 
 private:
@@ -26,6 +29,10 @@ private:
   };
   using statement = std::unique_ptr<sqlite3_stmt, closes>;
 
+  outcome<void> connect();
+  outcome<void> read(sqlite3* from, const std::function<void(dht::record&&)>& row, bool& damaged);
+  outcome<void> set_aside(const std::function<void(dht::record&&)>& row);
+  bool damaged() const; // by the last error
   explicit sqlite_table(std::string path) : path_(std::move(path)) {}
   outcome<void> prepare();
   outcome<void> run(const char* sql);
@@ -35,7 +42,7 @@ private:
 
   std::string path_;
   std::unique_ptr<sqlite3, closes> db_;
-  statement insert_;
+  statement insert_, floor_;
 };
 
 } // namespace skald::node

@@ -28,6 +28,10 @@ enum class frame_type : std::uint8_t {
   store_copy = 38,      // one page of a copy
   store_copy_done = 39, // the asker has merged it all
   store_copy_request = 40,
+  store_compare = 41,   // a step of comparing digests with another holder, and its answer
+  store_compared = 42,
+  store_merge_please = 43, // "you may lack something of these"
+  store_state = 44,     // whether all is merged, under which view
   body_request = 64,
   body_reply = 65,
   control_request = 80, // "what do you hold": the CLI's questions, passed on

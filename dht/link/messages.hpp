@@ -10,7 +10,8 @@
 namespace skald::dht {
 
 inline constexpr std::uint32_t wire_version_lowest = 1;
-inline constexpr std::uint32_t wire_version_highest = 1;
+inline constexpr std::uint32_t wire_version_highest = 2;
+inline constexpr std::uint32_t wire_version_compare = 2; // from here on stores compare digests before they merge
 
 // First frame in both directions. Its own layout never changes but by appending.
 struct hello {

@@ -24,6 +24,7 @@ struct store_context {
   store_hooks hooks;
   hybrid_clock clock_of_versions;
   placement where;
+  behind_marks behind;
   memory_tables tables;
   journal disk;
   std::uint64_t next_number; // of requests: above those of earlier lives

@@ -4,6 +4,7 @@
 #include "base/metrics.hpp"
 #include "dht/store/messages.hpp"
 
+#include <optional>
 #include <utility>
 
 namespace skald::dht {
@@ -49,6 +50,25 @@ outcome<void> journal::commit() {
     durable_rows_.clear();
   }
   return {};
+}
+
+outcome<void> journal::erase(const partition_set& parts) {
+  if (durable_ == nullptr) return {};
+  outcome<void> done;
+  std::optional<partition> first, last;
+  const auto run = [&] {
+    if (first && done) done = durable_->erase(*first, *last);
+  };
+  parts.for_each([&](partition p) {
+    if (last && static_cast<std::uint32_t>(p) == static_cast<std::uint32_t>(*last) + 1) {
+      last = p;
+      return;
+    }
+    run();
+    first = last = p;
+  });
+  run();
+  return done;
 }
 
 outcome<void> journal::rewrite_step(const memory_tables& live) {

@@ -25,6 +25,9 @@ public:
   bool pending() const { return !durable_rows_.empty() || !log_rows_.empty(); }
   // On disk (durable) or handed to the system (volatile) when it returns. After a failure the rows are kept: try again.
   outcome<void> commit();
+  // The durable rows of partitions that this node drops. What the log has of them goes with its rewriting; until then a
+  // restart may bring it back, as it may bring back any old disk.
+  outcome<void> erase(const partition_set& parts);
 
   outcome<void> sync() { return log_ != nullptr ? log_->sync() : outcome<void>{}; } // each second
   // One step of rewriting, if that is due or under way.

@@ -43,29 +43,31 @@ void key_fetches::merge(table t, const ring_key& k, mono_time deadline, std::mov
 
 std::uint64_t key_fetches::add(operation op, mono_time deadline) {
   const auto number = c_.next_number++;
-  op.deadline = c_.after(deadline - c_.ports.time->now(), [this, number] { finish(number); });
+  op.began = c_.ports.time->now();
+  op.deadline = c_.after(deadline - op.began, [this, number] { finish(number); });
   auto& kept = ops_.emplace(number, std::move(op)).first->second;
   ask(number, kept);
   return number;
 }
 
-std::vector<node_id> key_fetches::nodes_for(const operation& op) const {
+std::set<node_id> key_fetches::may_hold(const operation& op) const {
   const auto p = partition_of(op.key);
-  auto nodes = c_.where.sources(p);
-  if (op.sources_only) return nodes;
-  const auto listed = c_.where.others(p);
-  const bool any_serving = std::ranges::any_of(listed, &listed_node::serving);
-  for (const auto& n : listed)
-    if ((n.serving || !any_serving) && std::ranges::find(nodes, n.id) == nodes.end()) nodes.push_back(n.id);
-  return nodes;
+  const auto sources = c_.where.sources(p);
+  std::set<node_id> out(sources.begin(), sources.end());
+  if (op.sources_only) return out;
+  for (const auto& n : c_.where.others(p)) out.insert(n.id);
+  out.insert(op.named.begin(), op.named.end());
+  out.erase(c_.self);
+  return out;
 }
 
 void key_fetches::ask(std::uint64_t number, operation& op) {
-  const auto nodes = nodes_for(op);
+  const auto nodes = may_hold(op);
   std::erase_if(op.asked, [&](const auto& a) { // struck off, dead or no longer listed: not waited for
-    return a.second != reach::answered && std::ranges::find(nodes, a.first) == nodes.end();
+    return a.second != reach::answered && (!nodes.contains(a.first) || !c_.where.alive(a.first));
   });
   for (const auto& n : nodes) {
+    if (!c_.where.alive(n)) continue;
     auto& state = op.asked.try_emplace(n, reach::to_send).first->second;
     if (state != reach::to_send) continue;
     if (c_.send(n, store_fetch{number, op.table, op.key}.encode())) state = reach::sent;
@@ -82,15 +84,17 @@ void key_fetches::take(operation& op, const std::vector<record>& records) {
 }
 
 void key_fetches::on_question(const node_id& from, const store_fetch& q) {
-  store_records a{q.number, c_.where.serving() && c_.where.settled(partition_of(q.key)), c_.tables.all(q.table, q.key)};
-  std::size_t bytes = 0; // a key so full that it does not fit a frame is cut, and says that it is not the whole
+  store_records a{q.number, c_.where.answers_for(q.table, q.key), c_.tables.all(q.table, q.key), c_.where.stamp(),
+                  c_.where.sources(partition_of(q.key))};
+  std::size_t bytes = 0; // a key so full that it does not fit a frame is cut, and who sends it says that it has more
   const auto over = std::ranges::find_if(a.records, [&](const record& r) {
     bytes += packed_size(r);
-    return bytes > frame_bytes_max - 4096;
+    return bytes > frame_bytes_max - 65'536;
   });
   if (over != a.records.end()) {
     a.records.erase(over, a.records.end());
     a.settled = false;
+    a.sources.push_back(c_.self);
   }
   c_.send(from, a.encode()); // lost: the asker asks again when its link comes back
 }
@@ -101,30 +105,42 @@ void key_fetches::on_records(const node_id& from, store_records a) {
   auto& op = found->second;
   const auto at = op.asked.find(from);
   if (at == op.asked.end()) return;
-  at->second = reach::answered;
-  op.a_settled_answer = op.a_settled_answer || a.settled;
+  at->second = std::ranges::find(a.sources, from) == a.sources.end() ? reach::answered : reach::partly;
+  const auto* owner = c_.where.owner(op.key);
+  op.complete = op.complete || (a.settled && a.stamp == c_.where.stamp() && owner != nullptr && *owner == from);
   take(op, a.records);
   const auto p = partition_of(op.key);
-  const bool held_here = std::ranges::any_of(c_.where.sources(p), [&](const node_id& n) { return n == from; });
-  if (op.sources_only || held_here) { // listed here, and not merged with that node yet
+  const auto sources = c_.where.sources(p);
+  if (op.sources_only || std::ranges::find(sources, from) != sources.end()) { // listed here, not merged with that node yet
     for (const auto& r : a.records)
       if (r.table == op.table && r.key == op.key) c_.merge(r);
     flush_soon_();
+  }
+  if (!op.sources_only && !op.complete) {
+    const auto before = op.named.size();
+    op.named.insert(a.sources.begin(), a.sources.end());
+    if (op.named.size() != before) ask(a.number, op);
   }
   finish_if_done(a.number);
 }
 
 void key_fetches::finish_if_done(std::uint64_t number) {
-  const auto& asked = ops_.at(number).asked;
-  if (std::ranges::all_of(asked, [](const auto& a) { return a.second == reach::answered; })) finish(number);
+  const auto& op = ops_.at(number);
+  const bool all = std::ranges::all_of(op.asked, [](const auto& a) { return a.second == reach::answered || a.second == reach::partly; });
+  if (all || (op.complete && !op.sources_only)) finish(number);
 }
 
-// §4: at most w − 1 of those who may hold it are silent (in a base of one or two: none).
-bool key_fetches::firm(const operation& op, std::size_t silent) const {
+// §4: at most w − 1 of those who may hold it are silent (in a base of one or two: none), counted with the lists at the end.
+bool key_fetches::firm(const operation& op) const {
   if (c_.where.owner(op.key) == nullptr) return false; // nobody serves yet
-  if (op.asked.empty()) return c_.where.answers_for(op.key);
-  if (silent == 0) return true;
-  return op.a_settled_answer && c_.where.base_size() >= 3 && silent < c_.config.min_copies;
+  if (op.complete) return true;
+  const auto nodes = may_hold(op);
+  if (nodes.empty()) return c_.where.answers_for(op.table, op.key);
+  const auto silent = static_cast<std::size_t>(std::ranges::count_if(nodes, [&](const node_id& n) {
+    const auto at = op.asked.find(n);
+    return at == op.asked.end() || at->second != reach::answered;
+  }));
+  return silent <= c_.where.silent_max();
 }
 
 void key_fetches::finish(std::uint64_t number) {
@@ -132,11 +148,10 @@ void key_fetches::finish(std::uint64_t number) {
   if (!node) return;
   auto& op = node.mapped();
   c_.ports.timers->cancel(op.deadline);
-  const auto silent = static_cast<std::size_t>(
-      std::ranges::count_if(op.asked, [](const auto& a) { return a.second != reach::answered; }));
-  if (op.merged) return op.merged(silent == 0);
+  if (op.merged)
+    return op.merged(std::ranges::all_of(op.asked, [](const auto& a) { return a.second == reach::answered; }));
   fetch_result out;
-  out.firm = firm(op, silent);
+  out.firm = firm(op);
   if (!out.firm) doubtful.add();
   const auto now = c_.now();
   for (auto& [item, r] : op.found)
@@ -164,6 +179,12 @@ void key_fetches::on_link_down(const node_id& peer) {
 }
 
 void key_fetches::tick() {
+  // One that is silent for a while is not waited for if the answer is firm without it.
+  const auto now = c_.ports.time->now();
+  std::vector<std::uint64_t> enough;
+  for (const auto& [number, op] : ops_)
+    if (!op.sources_only && now - op.began >= c_.config.silence_borne && firm(op)) enough.push_back(number);
+  for (const auto number : enough) finish(number);
   if (!resend_) return;
   resend_ = false;
   for (auto& [number, op] : ops_)

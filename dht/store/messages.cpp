@@ -16,14 +16,6 @@ table unpack_table(pack::fields& in) {
   return table::bindings;
 }
 
-void pack_stamp(pack::writer& p, const view_stamp& s) { p.uint(s.hash).uint(s.newest); }
-view_stamp unpack_stamp(pack::fields& in) {
-  view_stamp s;
-  s.hash = in.uint();
-  s.newest = in.uint();
-  return s;
-}
-
 void pack_records(pack::writer& p, const std::vector<record>& records) {
   p.array(records.size());
   for (const auto& r : records) pack_record(p, r);
@@ -41,9 +33,18 @@ void bounded(pack::fields& in, std::string_view item, std::string_view value) {
 
 } // namespace
 
+void pack_stamp(pack::writer& p, const view_stamp& s) { p.uint(s.hash).uint(s.newest); }
+view_stamp unpack_stamp(pack::fields& in) {
+  view_stamp s;
+  s.hash = in.uint();
+  s.newest = in.uint();
+  return s;
+}
+
 void pack_record(pack::writer& out, const record& r) {
-  out.array(8).uint(static_cast<std::uint8_t>(r.table)).bin(r.key.view()).bin(r.item).bin(r.value);
+  out.array(r.value_hash == 0 ? 8 : 9).uint(static_cast<std::uint8_t>(r.table)).bin(r.key.view()).bin(r.item).bin(r.value);
   out.uint(r.version.hlc).uint(r.version.writer).sint(r.expires).boolean(r.removed);
+  if (r.value_hash != 0) out.uint(r.value_hash);
 }
 
 record unpack_record(pack::fields& parent) {
@@ -57,6 +58,8 @@ record unpack_record(pack::fields& parent) {
   r.version.writer = in.uint();
   r.expires = in.sint();
   r.removed = in.boolean();
+  r.value_hash = in.uint();
+  if (r.value_hash != 0 && (!r.value.empty() || r.removed)) in.fail(); // only of what has lost its value
   bounded(in, r.item, r.value);
   return r;
 }
@@ -170,18 +173,28 @@ result<store_fetch> store_fetch::decode(const frame& f) {
 
 frame store_records::encode() const {
   return make_frame(frame_type::store_records, [&](pack::writer& p) {
-    p.array(3).uint(number).boolean(settled);
+    const bool more = stamp != view_stamp{} || !sources.empty();
+    p.array(more ? 6 : 3).uint(number).boolean(settled);
     pack_records(p, records);
+    if (!more) return;
+    pack_stamp(p, stamp);
+    p.array(sources.size());
+    for (const auto& s : sources) p.bin(s.view());
   });
 }
 
 result<store_records> store_records::decode(const frame& f) {
   pack::reader r(f.body);
   store_records a;
-  pack::fields in(r);
-  a.number = in.uint();
-  a.settled = in.boolean();
-  a.records = unpack_records(in);
+  {
+    pack::fields in(r);
+    a.number = in.uint();
+    a.settled = in.boolean();
+    a.records = unpack_records(in);
+    a.stamp = unpack_stamp(in);
+    pack::fields list = in.array();
+    while (list.more()) a.sources.push_back(list.id<node_id>());
+  }
   if (!r.ok()) return std::unexpected(errc::malformed);
   return a;
 }
@@ -237,9 +250,35 @@ result<store_put_done> store_put_done::decode(const frame& f) {
   return a;
 }
 
+namespace {
+
+constexpr std::size_t held_item_bytes = 20;
+
+void pack_held(pack::writer& p, const std::vector<held_item>& held) {
+  std::string list;
+  list.reserve(held.size() * held_item_bytes);
+  for (const auto& h : held) {
+    put_be(list, h.name);
+    put_be(list, h.hlc);
+    put_be(list, h.mark);
+  }
+  p.bin(list);
+}
+
+std::vector<held_item> unpack_held(pack::fields& in) {
+  std::vector<held_item> out;
+  auto list = in.bin();
+  if (list.size() % held_item_bytes != 0) in.fail();
+  for (; list.size() >= held_item_bytes; list.remove_prefix(held_item_bytes))
+    out.push_back({get_be<std::uint64_t>(list), get_be<std::uint64_t>(list.substr(8)), get_be<std::uint32_t>(list.substr(16))});
+  return out;
+}
+
+} // namespace
+
 frame store_copy_request::encode() const {
   return make_frame(frame_type::store_copy_request, [&](pack::writer& p) {
-    p.array(4).uint(number);
+    p.array(ranges.empty() ? 4 : 5).uint(number);
     pack_stamp(p, stamp);
     std::string list; // ten bytes each: up to 65 536 of them
     list.reserve(partitions.size() * 10);
@@ -248,16 +287,35 @@ frame store_copy_request::encode() const {
       put_be(list, digest);
     }
     p.bin(list);
+    if (ranges.empty()) return;
+    p.array(ranges.size());
+    for (const auto& r : ranges) {
+      p.array(3).uint(static_cast<std::uint16_t>(r.at)).uint(r.sub_range);
+      pack_held(p, r.held);
+    }
   });
 }
 
 result<store_copy_request> store_copy_request::decode(const frame& f) {
   pack::reader r(f.body);
   store_copy_request q;
-  pack::fields in(r);
-  q.number = in.uint();
-  q.stamp = unpack_stamp(in);
-  auto list = in.bin();
+  std::string_view list;
+  {
+    pack::fields in(r);
+    q.number = in.uint();
+    q.stamp = unpack_stamp(in);
+    list = in.bin();
+    pack::fields ranges = in.array();
+    while (ranges.more()) {
+      pack::fields one = ranges.array();
+      auto& w = q.ranges.emplace_back();
+      w.at = partition{one.number<std::uint16_t>()};
+      w.sub_range = one.number<std::uint8_t>(wanted_range::whole);
+      w.held = unpack_held(one);
+      if (w.sub_range > wanted_range::whole) one.fail();
+      if (q.ranges.size() > 1 && w.at < q.ranges[q.ranges.size() - 2].at) one.fail();
+    }
+  }
   if (!r.ok() || list.size() % 10 != 0 || list.size() / 10 > partition_count) return std::unexpected(errc::malformed);
   for (; !list.empty(); list.remove_prefix(10)) {
     const partition p{get_be<std::uint16_t>(list)};

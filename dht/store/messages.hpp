@@ -4,7 +4,7 @@
 #include "base/errors.hpp"
 #include "base/pack.hpp"
 #include "dht/link/channel.hpp"
-#include "dht/store/store.hpp"
+#include "dht/store/tables.hpp"
 #include "dht/view/view.hpp"
 
 #include <cstdint>
@@ -25,6 +25,8 @@ record unpack_record(pack::fields& parent); // fails the message on an unknown t
 std::string encode_batch(const std::vector<record>& records); // of the append log
 result<std::vector<record>> decode_batch(std::string_view bytes);
 std::size_t packed_size(const record& r); // at most
+void pack_stamp(pack::writer& p, const view_stamp& s); // two elements
+view_stamp unpack_stamp(pack::fields& in);
 
 // Owner → copy: hold these. Each entry is acknowledged by itself.
 struct store_write {
@@ -72,8 +74,10 @@ struct store_fetch {
 // All that is held under the key, stubs and tombstones too.
 struct store_records {
   std::uint64_t number = 0;
-  bool settled = false; // the sender has merged with all others that may hold the key
+  bool settled = false; // the sender serves, and has seen all that was acknowledged (complete)
   std::vector<record> records;
+  view_stamp stamp;                 // of the sender; what it says of itself counts under an equal view only
+  std::vector<node_id> sources;     // that it has yet to merge the key's partition with
 
   bool operator==(const store_records&) const = default;
   frame encode() const;
@@ -103,11 +107,22 @@ struct store_put_done {
   static result<store_put_done> decode(const frame& f);
 };
 
-// "Send me what you hold of these, where it differs": partitions in ascending order with the asker's digests.
+// A part of a partition of which the asker has something: what it has needs not to be sent.
+struct wanted_range {
+  static constexpr std::uint8_t whole = 64;
+  partition at{};
+  std::uint8_t sub_range = whole; // else 0..63
+  std::vector<held_item> held;
+  bool operator==(const wanted_range&) const = default;
+};
+
+// "Send me what you hold of these": partitions in ascending order. The number beside each is what the first version
+// compared, and means nothing any more. Of a partition with ranges only these are wanted.
 struct store_copy_request {
   std::uint64_t number = 0;
   view_stamp stamp;
   std::vector<std::pair<partition, std::uint64_t>> partitions;
+  std::vector<wanted_range> ranges; // in the partitions' order
 
   bool operator==(const store_copy_request&) const = default;
   frame encode() const;

@@ -12,14 +12,16 @@ metrics::counter acknowledged("skald_store_writes_acknowledged_total", "Writes h
 metrics::counter not_held("skald_store_writes_not_acknowledged_total", "Writes that were not held within the deadline");
 metrics::counter overloads("skald_store_writes_overloaded_total", "Writes refused: too many wait for the key");
 metrics::counter clock_ahead("skald_store_writes_ahead_total", "Writes refused: the item's version is too far ahead");
-metrics::counter behind("skald_store_copies_behind_total", "Copies given up before a listed node had them");
+metrics::counter no_room("skald_store_writes_refused_memory_total", "Writes refused: the memory budget is used up");
+metrics::counter behind("skald_store_copies_behind_total", "Copies marked as behind: skipped, silent, or cut off");
 
-constexpr seconds copy_given_up_after{30};
+constexpr milliseconds refused_again_after{500}; // where nobody told that facts were exchanged
 
 } // namespace
 
 bool within_limits(const std::vector<change>& changes) {
-  return changes.size() <= changes_max && std::ranges::all_of(changes, [](const change& c) {
+  return changes.size() <= changes_max && std::ranges::all_of(changes, [&](const change& c) {
+           if (c.item == floor_item && (!c.remove || &c != &changes.front())) return false;
            return c.item.size() <= record_item_bytes_max && c.value.size() <= record_value_bytes_max;
          });
 }
@@ -79,6 +81,11 @@ void owner_writes::apply(const key_id& key, request r) {
     r.done({std::move(current), 0});
     return next(key);
   }
+  if (!room_for(key, *changes, current)) {
+    no_room.add();
+    r.done(failed(write_error::overloaded));
+    return next(key);
+  }
   operation op;
   auto records = make_records(key, *changes, op.former);
   if (!records) {
@@ -94,18 +101,38 @@ void owner_writes::apply(const key_id& key, request r) {
   submit(std::move(op));
 }
 
+// Above nine tenths of the budget nothing new is taken that lives in memory alone; what is there already is refreshed.
+bool owner_writes::room_for(const key_id& key, const std::vector<change>& changes, const std::vector<record>& current) const {
+  const auto budget = c_.config.memory_budget, used = c_.tables.count().memory;
+  if (budget == 0 || used <= (is_durable(key.second) ? budget : budget / 10 * 9)) return true;
+  return std::ranges::all_of(changes, [&](const change& c) {
+    return c.remove || std::ranges::find(current, c.item, &record::item) != current.end();
+  });
+}
+
 std::optional<std::vector<record>> owner_writes::make_records(const key_id& key, const std::vector<change>& changes,
                                                               std::vector<record>& former) {
+  const auto& [k, t] = key;
   std::vector<record> out;
   for (const auto& change : changes) {
-    auto held = c_.tables.find(key.second, key.first, change.item);
-    const auto v = c_.clock_of_versions.next(c_.now(), held ? held->version : version{});
+    const bool floor = change.item == floor_item;
+    auto held = c_.tables.find(t, k, change.item);
+    version above = held ? held->version : version{};
+    if (floor)
+      for (const auto& r : c_.tables.all(t, k)) above = std::max(above, r.version);
+    const auto v = c_.clock_of_versions.next(c_.now(), above);
     if (!v) return std::nullopt;
-    record r{key.second, key.first, change.item, change.remove ? std::string{} : change.value, *v,
-             change.remove ? 0 : change.expires, change.remove};
+    record r{t, k, change.item, change.remove ? std::string{} : change.value, *v, change.remove ? 0 : change.expires, change.remove};
+    // Nothing volatile may outlive what is kept to forbid it.
+    const auto longest = c_.now() + longest_grant(t).count();
+    if (!is_durable(t) && !r.removed && (r.expires == 0 || r.expires > longest)) r.expires = longest;
     out.push_back(std::move(r));
+    if (floor) { // it takes all with it; itself it stays where it is, whatever comes of the write
+      former = c_.tables.live(t, k, c_.now());
+      continue;
+    }
     if (std::ranges::find(former, change.item, &record::item) != former.end()) continue;
-    if (!held) held = record{key.second, key.first, change.item, {}, {}, 0, true};
+    if (!held) held = record{t, k, change.item, {}, {}, 0, true};
     former.push_back(std::move(*held));
   }
   return out;
@@ -124,7 +151,7 @@ void owner_writes::submit(operation op) {
 
 // §3 3.: w holders, the owner counted. Only serving nodes count, unless the serving list has too few others.
 bool owner_writes::enough(const operation& op) const {
-  const auto needed = c_.where.needed(partition_of(op.key.first), c_.config.min_copies);
+  const auto needed = c_.where.needed(partition_of(op.key.first));
   const auto serving = std::ranges::count_if(op.targets, [](const target& t) { return t.node.serving; });
   const bool any_listed = static_cast<std::size_t>(serving) + 1 < needed;
   const auto held = std::ranges::count_if(
@@ -161,7 +188,7 @@ void owner_writes::evaluate(std::uint64_t number) {
     acknowledged.add();
     answer(op, {c_.tables.live(op.key.second, op.key.first, c_.now()), 0});
   }
-  const bool everywhere = std::ranges::all_of(op.targets, [](const target& t) { return t.state == reach::held; });
+  const bool everywhere = std::ranges::all_of(op.targets, [](const target& t) { return t.state == reach::held || t.behind; });
   if (op.answered && op.held_here && everywhere) drop(number);
 }
 
@@ -221,11 +248,32 @@ void owner_writes::on_ack(const node_id& from, const store_ack& a) {
       evaluate(number);
       continue;
     }
-    t->state = reach::refused; // sent again with the next tick or view, if this node is still the owner then
-    resend_ = true;
+    t->state = status == store_ack::status::not_owner ? reach::refused : reach::ahead;
     differs = differs || status == store_ack::status::not_owner;
   }
   if (differs && c_.hooks.view_differs) c_.hooks.view_differs(from, a.stamp);
+}
+
+bool owner_writes::send_again(operation& op, target& t) {
+  if (t.state != reach::refused || t.sent_again) return false;
+  const auto* owner = c_.where.owner(op.key.first);
+  if (owner == nullptr || *owner != c_.self) return false; // handed on with the view that says so
+  t.state = reach::to_send;
+  t.sent_again = resend_ = true;
+  return true;
+}
+
+void owner_writes::on_facts(const node_id& peer) {
+  for (auto& [number, op] : ops_)
+    for (auto& t : op.targets)
+      if (t.node.id == peer) send_again(op, t);
+  resend_now();
+}
+
+void owner_writes::mark_behind(operation& op, target& t) {
+  if (std::exchange(t.behind, true)) return;
+  behind.add();
+  c_.behind.mark(t.node.id, partition_of(op.key.first));
 }
 
 void owner_writes::renew_targets(operation& op) {
@@ -235,7 +283,7 @@ void owner_writes::renew_targets(operation& op) {
     auto state = before == op.targets.end() ? reach::to_send : before->state;
     if (state == reach::refused) state = reach::to_send;
     if (state == reach::to_send) resend_ = true;
-    renewed.push_back({std::move(node), state});
+    renewed.push_back({std::move(node), state, false, before != op.targets.end() && before->behind});
   }
   op.targets = std::move(renewed);
 }
@@ -265,13 +313,18 @@ void owner_writes::resend_now() {
   flush_soon_();
 }
 
+// What was on its way may be lost: the copy is behind. Who waits for its ack has it sent again.
 void owner_writes::on_link_down(const node_id& peer) {
+  std::vector<std::uint64_t> touched;
   for (auto& [number, op] : ops_)
     for (auto& t : op.targets)
       if (t.node.id == peer && t.state == reach::sent) {
+        mark_behind(op, t);
         t.state = reach::to_send;
         resend_ = true;
+        touched.push_back(number);
       }
+  for (const auto number : touched) evaluate(number);
 }
 
 void owner_writes::send_fresh() {
@@ -293,13 +346,13 @@ void owner_writes::send(const std::vector<std::uint64_t>& numbers) {
     if (at == ops_.end()) continue;
     packed.clear();
     for (auto& t : at->second.targets) {
-      if (t.state != reach::to_send) continue;
+      if (t.state != reach::to_send || (at->second.answered && t.behind)) continue;
       if (packed.empty()) store_write::pack_entry(packed, number, at->second.records);
       auto& batch = batches[t.node.id];
       if (batch.count > 0 && batch.entries.size() + packed.size() > write_frame_bytes) ship(t.node.id, batch);
       batch.entries += packed;
       ++batch.count;
-      batch.targets.push_back(&t);
+      batch.targets.emplace_back(&at->second, &t);
     }
   }
   for (auto& [to, batch] : batches) ship(to, batch);
@@ -307,8 +360,10 @@ void owner_writes::send(const std::vector<std::uint64_t>& numbers) {
 
 void owner_writes::ship(const node_id& to, outgoing& batch) {
   const bool taken = c_.send(to, store_write::assemble(c_.where.stamp(), batch.count, batch.entries));
-  for (auto* t : batch.targets)
+  for (auto& [op, t] : batch.targets) {
     if (taken) t->state = reach::sent;
+    else mark_behind(*op, *t); // its queue is full: a slow one is never waited for
+  }
   if (!taken) resend_ = true;
   batch = {};
 }
@@ -323,21 +378,19 @@ void owner_writes::committed() {
 }
 
 void owner_writes::tick() {
-  if (resend_)
-    for (auto& [number, op] : ops_)
-      for (auto& t : op.targets)
-        if (t.state == reach::refused) t.state = reach::to_send;
-  resend_now();
-  // Oldest first. What is given up here is made good by the merge of the next list change.
   const auto now = c_.ports.time->now();
-  std::vector<std::uint64_t> given_up;
-  for (const auto& [number, op] : ops_) {
-    const bool over = answered_ - given_up.size() > unfinished_copies_max;
-    if (!over && now - op.began < copy_given_up_after) break;
-    if (op.answered) given_up.push_back(number);
+  std::vector<std::uint64_t> late;
+  for (auto& [number, op] : ops_) { // oldest first
+    const auto age = now - op.began;
+    if (age < refused_again_after && answered_ <= unfinished_copies_max) break;
+    for (auto& t : op.targets) send_again(op, t);
+    if (!op.answered || (age < c_.config.ack_wait && answered_ - std::min(answered_, late.size()) <= unfinished_copies_max)) continue;
+    for (auto& t : op.targets)
+      if (t.state != reach::held) mark_behind(op, t);
+    late.push_back(number);
   }
-  behind.add(given_up.size());
-  for (const auto number : given_up) drop(number);
+  for (const auto number : late) evaluate(number);
+  resend_now();
 }
 
 } // namespace skald::dht

@@ -1,6 +1,7 @@
 #pragma once
 // Writing as the owner (consistency.md §3): one unacknowledged write per key, sent to every listed node, answered when
-// enough of them hold it. A write that was answered stays here until all listed nodes have it. Cluster thread.
+// enough of them hold it. A write that was answered stays here until all listed nodes have it or are marked as behind.
+// Cluster thread.
 #include "dht/store/context.hpp"
 #include "dht/store/messages.hpp"
 
@@ -24,6 +25,7 @@ public:
   void on_ack(const node_id& from, const store_ack& a);
   void on_view();
   void on_link_down(const node_id& peer);
+  void on_facts(const node_id& peer); // membership facts were exchanged: what it refused is sent once more
 
   void send_fresh(); // before the commit: copies write while this node's disk does
   void committed();  // what was sent is on this node's disk too
@@ -42,10 +44,12 @@ private:
   struct key_queue {
     std::deque<request> waiting; // behind the one that is under way
   };
-  enum class reach : std::uint8_t { to_send, sent, held, refused };
+  enum class reach : std::uint8_t { to_send, sent, held, refused, ahead }; // ahead: refused for its version, for good
   struct target {
     listed_node node;
     reach state = reach::to_send;
+    bool sent_again = false; // after a refusal under this view
+    bool behind = false;     // is marked so: a merge brings it what it lacks
   };
   struct operation {
     std::uint64_t number = 0;
@@ -60,7 +64,7 @@ private:
   struct outgoing { // per peer
     std::string entries;
     std::size_t count = 0;
-    std::vector<target*> targets;
+    std::vector<std::pair<operation*, target*>> targets;
   };
 
   void start(const key_id& key, request r);
@@ -75,6 +79,9 @@ private:
   void answer(operation& op, write_result result);
   void give_up(std::uint64_t number);
   void write_back(const operation& op);
+  void mark_behind(operation& op, target& t);
+  bool send_again(operation& op, target& t);
+  bool room_for(const key_id& key, const std::vector<change>& changes, const std::vector<record>& current) const;
   void renew_targets(operation& op);
   void send(const std::vector<std::uint64_t>& numbers);
   void ship(const node_id& to, outgoing& batch);

@@ -1,84 +1,132 @@
 #include "dht/store/placement.hpp"
 
+#include "dht/store/list_rows.hpp"
+#include "dht/store/tables.hpp"
+
 #include <algorithm>
-#include <set>
-#include <unordered_map>
+#include <map>
 #include <utility>
 
 namespace skald::dht {
 namespace {
 
-constexpr std::uint16_t nobody = 0xffff;
+// After this a dead source has nothing volatile any more that would still be valid.
+milliseconds longest_volatile_grant() {
+  milliseconds longest{0};
+  for (const auto t : all_tables)
+    if (!is_durable(t)) longest = std::max(longest, longest_grant(t));
+  return longest;
+}
 
-// Members of several rings under common numbers, so that lists of different rings compare as integers: a view change
-// looks at four lists of each partition.
-class numbering {
-public:
-  using list = std::array<std::uint16_t, copies_default>;
-
-  explicit numbering(std::initializer_list<const ring*> rings) {
-    for (const auto* r : rings)
-      if (r != nullptr)
-        for (const auto& m : r->members()) ids_.push_back(m.id);
-    std::ranges::sort(ids_);
-    ids_.erase(std::ranges::unique(ids_).begin(), ids_.end());
-    for (const auto* r : rings) {
-      auto& numbers = of_.emplace_back();
-      if (r != nullptr)
-        for (const auto& m : r->members()) numbers.emplace(&m.id, number(m.id));
-    }
-  }
-  const std::vector<node_id>& ids() const { return ids_; }
-  std::uint16_t number(const node_id& id) const {
-    const auto at = std::ranges::lower_bound(ids_, id);
-    return at != ids_.end() && *at == id ? static_cast<std::uint16_t>(at - ids_.begin()) : nobody;
-  }
-  list at(std::size_t which, const ring* r, partition p) const {
-    list out{nobody, nobody, nobody};
-    if (r == nullptr) return out;
-    std::size_t i = 0;
-    const ring::list owners = r->at(p); // a range-for keeps no temporary behind span() alive
-    for (const auto* id : owners.span()) out[i++] = of_[which].find(id)->second;
-    return out;
-  }
-
-private:
-  std::vector<node_id> ids_;
-  std::vector<std::unordered_map<const node_id*, std::uint16_t>> of_; // a ring's ids live as long as it does
-};
-
-// Members that died and came back between two views, without a view in which they were dead.
-std::vector<node_id> reborn_between(const view* old, const view& now) {
-  std::vector<node_id> out;
-  if (old == nullptr) return out;
-  for (const auto& m : now.members) {
-    const auto* before = old->find(m.id);
-    if (before != nullptr && m.alive() && (before->life != m.life || !before->alive())) out.push_back(m.id);
-  }
-  return out;
+ring_ptr without(const ring& r, const node_id& id) {
+  std::vector<ring_member> members(r.members().begin(), r.members().end());
+  if (std::erase_if(members, [&](const ring_member& m) { return m.id == id; }) == 0) return nullptr;
+  return ring::build(std::move(members), &r);
 }
 
 } // namespace
 
-void placement::set(view_ptr v, ring_pair rings) {
+bool placement::set(view_ptr v, ring_pair rings, unix_ms now) {
   SKALD_ASSERT(v && rings.serving && rings.target);
-  const auto reborn = reborn_between(view_.get(), *v);
+  // Returned: seen dead, or not at all, and alive now. Risen: alive before and now, as another incarnation or life:
+  // a death that was missed, its own too when it refuted.
+  std::set<node_id> returned, risen;
+  for (const auto& m : v->members) {
+    const auto* before = view_ ? view_->find(m.id) : nullptr;
+    if (before == nullptr || !m.alive()) continue;
+    if (!before->alive()) returned.insert(m.id);
+    else if (before->life != m.life || before->incarnation != m.incarnation) risen.insert(m.id);
+  }
+  if (view_ && view_->stamp != v->stamp) sources_.stamp_changed();
   const bool same_tables = rings_.serving == rings.serving && rings_.target == rings.target;
-  const auto old = std::exchange(rings_, std::move(rings));
+  auto old = std::exchange(rings_, std::move(rings));
   view_ = std::move(v);
-
   const auto* me = view_->find(self_);
   serving_ = me != nullptr && me->serving();
   count_base();
-  std::erase_if(sources_, [this](const auto& s) { return !alive(s.first); });
-  if (!same_tables || !reborn.empty()) grow_sources(old, reborn);
-  recount();
+  if (!same_tables) note_listed();
+
+  const bool first = std::exchange(first_, false);
+  if (first) old = std::exchange(former_, {});
+  if (!same_tables || !returned.empty()) grow_by_changes(old, returned, now);
+  for (const auto& id : risen) grow_by_missed_death(id, now);
+  if (first && joining()) grow_by_base(now);
+  if (!same_tables || !risen.empty() || !returned.empty()) dirty_ = true;
+  recount(now);
   seen_.store(std::make_shared<const snapshot>(snapshot{rings_, serving_}));
+  return !same_tables;
 }
 
-void placement::set_base(const dht::base& b) {
+void placement::note_listed() {
+  listed_ = {};
+  for (const auto* r : {rings_.serving.get(), rings_.target.get()})
+    for (std::uint32_t i = 0; i < partition_count; ++i)
+      if (const partition p{static_cast<std::uint16_t>(i)}; r->at(p).has(self_)) listed_.set(p);
+}
+
+// consistency.md §4: when a node's lists for a partition change, its sources grow by all members of the old and the new
+// lists, itself excepted. A node that returned is a source too, and for one that itself returned all others are.
+void placement::grow_by_changes(const ring_pair& old, const std::set<node_id>& returned, unix_ms now) {
+  const list_rows rows({old.serving.get(), old.target.get(), rings_.serving.get(), rings_.target.get()});
+  std::vector<char> back(rows.ids().size(), 0);
+  for (std::size_t i = 0; i < back.size(); ++i) back[i] = returned.contains(rows.ids()[i]) ? 1 : 0;
+  const bool self_back = returned.contains(self_);
+  rows.for_each([&](partition p, const std::vector<list_rows::list>& l) {
+    if (!listed_.test(p)) return;
+    bool changed = self_back || l[0] != l[2] || l[1] != l[3];
+    for (const auto& each : {l[2], l[3]})
+      for (const auto n : each) changed = changed || (n != list_rows::nobody && back[n] != 0);
+    if (!changed) return;
+    for (const auto& each : l)
+      for (const auto n : each)
+        if (n != list_rows::nobody) sources_.add(rows.ids()[n], p, now);
+  });
+}
+
+// An incarnation that rose is a death that was missed: while it lasted, others may have held the lists without that
+// node, and acknowledged by them. At the node itself all its partitions are touched.
+void placement::grow_by_missed_death(const node_id& risen, unix_ms now) {
+  const auto serving = without(*rings_.serving, risen), target = without(*rings_.target, risen);
+  if (!serving && !target) return;
+  const list_rows rows({rings_.serving.get(), rings_.target.get(), serving ? serving.get() : rings_.serving.get(),
+                        target ? target.get() : rings_.target.get()});
+  const auto number = rows.number(risen);
+  rows.for_each([&](partition p, const std::vector<list_rows::list>& l) {
+    if (!listed_.test(p) || (!list_rows::has(l[0], number) && !list_rows::has(l[1], number))) return;
+    for (const auto& each : l)
+      for (const auto n : each)
+        if (n != list_rows::nobody) sources_.add(rows.ids()[n], p, now);
+  });
+}
+
+// A joiner's old lists are those of the base that it adopts, all its members counted active. Of whom no more is known
+// than the id, the lists cannot be told: it may have been in any of them.
+void placement::grow_by_base(unix_ms now) {
+  if (!base_ || !view_) return;
+  std::vector<ring_member> members;
+  for (const auto& id : base_.members) {
+    const auto* m = view_->find(id);
+    if (m != nullptr && m->body.version != 0) {
+      if (m->body.roles.has(role::registrar)) members.push_back({id, m->body.capacity, m->body.zone});
+      continue;
+    }
+    if (!gone_for_good(id)) listed_.for_each([&](partition p) { sources_.add(id, p, now); });
+  }
+  const auto r = ring::build(std::move(members));
+  listed_.for_each([&](partition p) {
+    const ring::list owners = r->at(p);
+    for (const auto* id : owners.span()) sources_.add(*id, p, now);
+  });
+  dirty_ = true;
+}
+
+void placement::set_base(const dht::base& b, unix_ms now) {
+  if (b == base_) return;
   base_ = b;
   count_base();
+  if (!first_ && joining()) grow_by_base(now);
+  dirty_ = true;
+  recount(now);
 }
 
 void placement::count_base() {
@@ -98,99 +146,131 @@ void placement::count_base() {
   base_size_ = static_cast<std::size_t>(std::ranges::count_if(base_.members, holds));
 }
 
-// consistency.md §4: when a node's lists for a partition change, its sources grow by all members of the old and the new
-// lists, itself excepted. A node that returned is a source too, and for one that itself returned all others are.
-void placement::grow_sources(const ring_pair& old, const std::vector<node_id>& reborn) {
-  const std::array<const ring*, 4> rings{old.serving.get(), old.target.get(), rings_.serving.get(), rings_.target.get()};
-  const numbering names{rings[0], rings[1], rings[2], rings[3]};
-  const auto me = names.number(self_);
-  const bool self_reborn = std::ranges::find(reborn, self_) != reborn.end();
-  std::vector<source*> living(names.ids().size(), nullptr);
-  std::vector<char> returned(names.ids().size(), 0);
-  for (std::size_t i = 0; i < living.size(); ++i) {
-    const auto& id = names.ids()[i];
-    if (alive(id) && id != self_) living[i] = &sources_[id];
-    returned[i] = std::ranges::find(reborn, id) != reborn.end();
-  }
-  for (std::uint32_t i = 0; i < partition_count; ++i) {
-    const partition p{static_cast<std::uint16_t>(i)};
-    std::array<numbering::list, 4> lists;
-    for (std::size_t each = 0; each < lists.size(); ++each) lists[each] = names.at(each, rings[each], p);
-    bool listed = false, changed = self_reborn || lists[0] != lists[2] || lists[1] != lists[3];
-    for (const auto& l : {lists[2], lists[3]})
-      for (const auto n : l) {
-        listed = listed || (n == me && n != nobody);
-        changed = changed || (n != nobody && returned[n]);
-      }
-    if (!listed) {
-      for (auto& [id, s] : sources_) s.open.reset(p);
-      continue;
-    }
-    if (!changed) continue;
-    for (const auto& l : lists)
-      for (const auto n : l) {
-        if (n == nobody || living[n] == nullptr) continue;
-        living[n]->open.set(p);
-        living[n]->asked.reset(p);
-      }
-  }
-  std::erase_if(sources_, [](const auto& s) { return s.second.open.none(); });
+void placement::set_min_copies(std::size_t n, unix_ms now) {
+  if (std::exchange(min_copies_, n) != n) recount(now);
 }
 
-void placement::recount() {
+std::size_t placement::needed(partition p) const {
+  if (base_size_ >= 3) return std::min(min_copies_, base_size_ - 1);
+  return std::min(min_copies_, 1 + others(p).size());
+}
+
+std::size_t placement::silent_max() const { return base_size_ >= 3 ? std::min(min_copies_, base_size_ - 1) - 1 : 0; }
+
+bool placement::gone_for_good(const node_id& id) const {
+  const auto* m = view_ ? view_->find(id) : nullptr;
+  return m != nullptr && m->state == member_state::left;
+}
+
+// Settled: every live source is struck off. Complete: and at most w − 1 are dead and unmerged; then every acknowledged
+// write is here, and the dead ones are forgotten.
+void placement::recount(unix_ms now) {
+  const auto grant = longest_volatile_grant().count();
+  const auto dead_allowed = silent_max();
+  std::vector<const partition_set*> live, dead, dead_volatile;
+  std::vector<node_id> gone;
+  sources_.for_each([&](const node_id& id, const partition_set& open, unix_ms since) {
+    if (gone_for_good(id) || (!base_ && !alive(id))) return gone.push_back(id); // without a base the dead do not count
+    if (alive(id)) return live.push_back(&open);
+    dead.push_back(&open);
+    if (since + grant > now) dead_volatile.push_back(&open);
+  });
+  // At least 1, 2, 3 of them: bit by bit.
+  const auto over = [&](const std::vector<const partition_set*>& sets, std::size_t word) {
+    std::array<std::uint64_t, copies_default> least{};
+    for (const auto* s : sets)
+      for (std::size_t n = least.size(); n-- > 0;) least[n] |= s->words[word] & (n == 0 ? ~std::uint64_t{0} : least[n - 1]);
+    return least[std::min(dead_allowed, least.size() - 1)];
+  };
+  partition_set complete;
   for (std::size_t word = 0; word < unsettled_.size(); ++word) {
-    std::uint64_t bits = 0;
-    for (const auto& [id, s] : sources_) bits |= s.open.words[word];
-    unsettled_[word].store(bits, std::memory_order_release);
+    std::uint64_t open = 0;
+    for (const auto* s : live) open |= s->words[word];
+    open &= listed_.words[word];
+    const auto doubt = over(dead, word) & listed_.words[word];
+    complete.words[word] = listed_.words[word] & ~open & ~doubt;
+    unsettled_[word].store(open, std::memory_order_release);
+    doubtful_[word].store(doubt, std::memory_order_release);
+    doubtful_volatile_[word].store(over(dead_volatile, word) & listed_.words[word], std::memory_order_release);
   }
+  for (const auto& id : gone) sources_.forget(id);
+  if (!dead.empty()) sources_.forget(complete, [this](const node_id& id) { return !alive(id); });
 }
 
-bool placement::unsettled_test(partition p) const {
-  const auto i = std::to_underlying(p);
-  return ((unsettled_[i / 64].load(std::memory_order_acquire) >> (i % 64)) & 1) != 0;
+void placement::turn(unix_ms now) {
+  bool any_dead = false;
+  sources_.for_each([&](const node_id& id, const partition_set&, unix_ms) { any_dead = any_dead || !alive(id); });
+  if (any_dead) recount(now);
 }
 
-std::vector<partition> placement::ask(const node_id& source) {
-  std::vector<partition> out;
-  const auto found = sources_.find(source);
-  if (found == sources_.end()) return out;
-  auto& s = found->second;
-  s.asked = s.open;
-  for (std::uint32_t i = 0; i < partition_count; ++i)
-    if (const partition p{static_cast<std::uint16_t>(i)}; s.open.test(p)) out.push_back(p);
-  return out;
+void placement::strike(const node_id& source, const partition_set& of, const view_stamp& began_under, unix_ms now) {
+  sources_.strike(source, of, began_under == stamp());
+  dirty_ = true;
+  recount(now);
 }
 
-void placement::strike(const node_id& source, partition p) {
-  const auto found = sources_.find(source);
-  if (found == sources_.end() || !found->second.asked.test(p)) return;
-  found->second.asked.reset(p);
-  found->second.open.reset(p);
-  if (std::ranges::any_of(sources_, [p](const auto& s) { return s.second.open.test(p); })) return;
-  const auto i = std::to_underlying(p);
-  unsettled_[i / 64].fetch_and(~(std::uint64_t{1} << (i % 64)), std::memory_order_acq_rel);
+void placement::unite(std::span<const told_source> others, const partition_set& of, unix_ms now) {
+  if (others.empty()) return;
+  sources_.unite(others, of & listed_);
+  dirty_ = true;
+  recount(now);
 }
 
-void placement::forget_struck() {
-  std::erase_if(sources_, [](const auto& s) { return s.second.open.none(); });
+void placement::unlist(const partition_set& dropped) {
+  sources_.forget(dropped, [](const node_id&) { return true; });
+  dirty_ = true;
 }
 
-std::vector<node_id> placement::sources(partition p) const {
+std::vector<node_id> placement::accept_loss(unix_ms now) {
   std::vector<node_id> out;
-  for (const auto& [id, s] : sources_)
-    if (s.open.test(p)) out.push_back(id);
+  for (const auto& s : sources_.all())
+    if (!alive(s.id)) out.push_back(s.id);
+  for (const auto& id : out) sources_.forget(id);
+  dirty_ = dirty_ || !out.empty();
+  recount(now);
   return out;
 }
 
-std::vector<node_id> placement::sources() const {
+std::vector<node_id> placement::sources(partition p) const { return sources_.of(p); }
+
+std::vector<node_id> placement::live_sources() const {
   std::vector<node_id> out;
-  for (const auto& [id, s] : sources_) out.push_back(id);
+  sources_.for_each([&](const node_id& id, const partition_set& open, unix_ms) {
+    if (alive(id) && !(open & listed_).none()) out.push_back(id);
+  });
   return out;
+}
+
+std::vector<missing_source> placement::missing() const {
+  std::vector<missing_source> out;
+  sources_.for_each([&](const node_id& id, const partition_set& open, unix_ms since) {
+    if (const auto n = (open & listed_).count(); n > 0) out.push_back({id, alive(id), since, n});
+  });
+  return out;
+}
+
+bool placement::test(const bitmap& b, partition p) {
+  return ((b[partition_set::word(p)].load(std::memory_order_acquire) >> partition_set::bit(p)) & 1) != 0;
+}
+
+bool placement::settled() const {
+  return std::ranges::all_of(unsettled_, [](const auto& w) { return w.load(std::memory_order_relaxed) == 0; });
+}
+
+bool placement::complete(partition p, table t) const {
+  return !test(unsettled_, p) && !test(is_durable(t) ? doubtful_ : doubtful_volatile_, p);
 }
 
 std::size_t placement::unsettled_count() const {
   std::size_t n = 0;
-  for (const auto& word : unsettled_) n += static_cast<std::size_t>(__builtin_popcountll(word.load()));
+  for (const auto& w : unsettled_) n += static_cast<std::size_t>(std::popcount(w.load()));
+  return n;
+}
+
+std::size_t placement::incomplete_count() const {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < doubtful_.size(); ++i)
+    n += static_cast<std::size_t>(std::popcount(doubtful_[i].load() & ~unsettled_[i].load()));
   return n;
 }
 
@@ -205,6 +285,11 @@ bool placement::joining() const {
 }
 
 const node_id* placement::owner(const ring_key& k) const { return rings_.serving ? rings_.serving->owner(k) : nullptr; }
+
+bool placement::owns(const ring_key& k) const {
+  const auto* o = owner(k);
+  return serving_ && o != nullptr && *o == self_;
+}
 
 std::vector<listed_node> placement::others(partition p) const {
   std::vector<listed_node> out;
@@ -222,6 +307,18 @@ std::vector<listed_node> placement::others(partition p) const {
   return out;
 }
 
+bool placement::listed(const node_id& id, partition p) const {
+  return rings_.serving && (rings_.serving->at(p).has(id) || rings_.target->at(p).has(id));
+}
+
+partition_set placement::shared(const node_id& other) const {
+  partition_set out;
+  listed_.for_each([&](partition p) {
+    if (listed(other, p)) out.set(p);
+  });
+  return out;
+}
+
 std::set<node_id> placement::heirs() const {
   std::set<node_id> out;
   for (std::uint32_t i = 0; i < partition_count; ++i) {
@@ -234,11 +331,6 @@ std::set<node_id> placement::heirs() const {
   return out;
 }
 
-std::size_t placement::needed(partition p, std::size_t min_copies) const {
-  if (base_size_ >= 3) return std::min(min_copies, base_size_ - 1);
-  return std::min(min_copies, 1 + others(p).size());
-}
-
 bool placement::owner_here(const ring_key& k) const {
   const auto s = seen_.load();
   if (!s || !s->active) return false;
@@ -246,10 +338,14 @@ bool placement::owner_here(const ring_key& k) const {
   return owner != nullptr && *owner == self_;
 }
 
-bool placement::answers_for(const ring_key& k) const {
-  const auto s = seen_.load();
-  if (!s || !s->active || unsettled_test(partition_of(k))) return false;
-  return s->rings.serving->at(k).has(self_);
+bool placement::answers(const bitmap& doubt, const ring_key& k) const {
+  const auto p = partition_of(k);
+  return !test(unsettled_, p) && !test(doubt, p) && owner_here(k);
+}
+
+bool placement::answers_for(const ring_key& k) const { return answers(doubtful_, k); }
+bool placement::answers_for(table t, const ring_key& k) const {
+  return answers(is_durable(t) ? doubtful_ : doubtful_volatile_, k);
 }
 
 } // namespace skald::dht

@@ -1,32 +1,20 @@
 #pragma once
-// Who holds what, as this node's view has it, and what this node has yet to merge: for each node that may hold something
-// not seen here a bitmap of partitions, its *sources* (consistency.md §4). No I/O. Changes on the cluster thread;
-// owner_here() and answers_for() from any thread.
+// Who holds what, as this node's view has it, and whether this node has seen all that was acknowledged (consistency.md
+// §3, §4). No I/O. Changes on the cluster thread; owner_here() and answers_for() from any thread.
 #include "dht/ring/ring.hpp"
+#include "dht/store/sources.hpp"
+#include "dht/store/store.hpp"
 #include "dht/view/base.hpp"
 #include "dht/view/view.hpp"
 
-#include <algorithm>
 #include <array>
 #include <atomic>
-#include <map>
 #include <memory>
 #include <set>
+#include <string>
 #include <vector>
 
 namespace skald::dht {
-
-// A bit for each partition; in words, because a view change goes through all of them.
-struct partition_set {
-  std::array<std::uint64_t, partition_count / 64> words{};
-
-  bool test(partition p) const { return ((words[word(p)] >> bit(p)) & 1) != 0; }
-  void set(partition p) { words[word(p)] |= std::uint64_t{1} << bit(p); }
-  void reset(partition p) { words[word(p)] &= ~(std::uint64_t{1} << bit(p)); }
-  bool none() const { return std::ranges::all_of(words, [](std::uint64_t w) { return w == 0; }); }
-  static std::size_t word(partition p) { return static_cast<std::size_t>(p) / 64; }
-  static unsigned bit(partition p) { return static_cast<unsigned>(p) % 64; }
-};
 
 // Another node that a write goes to.
 struct listed_node {
@@ -36,72 +24,109 @@ struct listed_node {
   bool other_zone = false; // than this node's
 };
 
+// A node that this one has yet to merge with, for the operator.
+struct missing_source {
+  node_id id;
+  bool alive = false;      // a merge is under way or waits; dead: only its return, or giving up, ends it
+  unix_ms since = 0;       // cluster time
+  std::size_t partitions = 0;
+};
+
+inline constexpr std::size_t ring_members_max = 65'000; // of a saved list
+
 class placement {
 public:
-  explicit placement(const node_id& self) : self_(self) {}
+  explicit placement(const node_id& self) : self_(self), sources_(self) {}
 
-  // Takes the next view. Partitions whose lists changed here become unsettled: their sources grow by the living members
-  // of the old and the new lists; nodes that are not alive any more are struck off.
-  void set(view_ptr v, ring_pair rings);
+  // What the disk has of an earlier life: the lists and sources that it had, before the first view. False: not readable.
+  bool restore(std::string_view saved);
+  std::string save() const;
+  bool changed() { return std::exchange(dirty_, false); } // something to be saved, since the last call
 
+  // Takes the next view. `now`: cluster time. Partitions whose lists changed here become unsettled: their sources grow by
+  // all members of the old and the new lists; by those of the lists with and without whoever missed a death of its own.
+  // True: the lists are others than before.
+  bool set(view_ptr v, ring_pair rings, unix_ms now);
   // What is counted against from now on. Epoch 0: none is known yet, and the members alive stand for it (decision 14).
-  void set_base(const base& b);
+  // A joiner's old lists are those of the base.
+  void set_base(const base& b, unix_ms now);
+  void set_min_copies(std::size_t n, unix_ms now);
+  void turn(unix_ms now); // each second: what is forgotten by time
 
   const view_ptr& current() const { return view_; }
   view_stamp stamp() const { return view_ ? view_->stamp : view_stamp{}; }
   bool alive(const node_id& id) const;
   const node_id* owner(const ring_key& k) const; // by the serving ring; nullptr: nobody serves
+  bool owns(const ring_key& k) const;
   bool serving() const { return serving_; }      // this node is active or draining
   bool joining() const;
 
   // All others in the serving and target lists that are alive.
   std::vector<listed_node> others(partition p) const;
+  bool listed(const node_id& id, partition p) const; // in the serving or target list
+  const partition_set& listed() const { return listed_; } // this node is
+  partition_set shared(const node_id& other) const;   // both are
   // All who share a partition with this node in the lists without it, and will hold what it holds once it left.
   std::set<node_id> heirs() const;
   // How many nodes have to hold a write, the owner counted (§3). In a base of one or two all listed nodes that are alive,
-  // up to `min_copies`: alone if there is none.
-  std::size_t needed(partition p, std::size_t min_copies) const;
+  // up to min_copies: alone if there is none.
+  std::size_t needed(partition p) const;
+  // How many of those who may hold more may be silent, and a "no" be firm all the same (§4): w − 1; in a base of one or
+  // two none.
+  std::size_t silent_max() const;
   // Members of the base that may hold records: all but those known to have another role only.
   std::size_t base_size() const { return base_size_; }
   // Without the base's other member: what is written now is held once only, which the operator has to see.
   bool alone() const { return serving_ && base_.size() == 2 && others_alive_ == 0; }
 
-  bool settled(partition p) const { return !unsettled_test(p); }
-  bool settled() const { return sources_.empty(); }
-  std::vector<node_id> sources(partition p) const;
-  std::vector<node_id> sources() const;
-  // What to ask a source for now. Only what was asked for, and was not added again since, is struck off afterwards.
-  std::vector<partition> ask(const node_id& source);
-  void strike(const node_id& source, partition p);
-  void forget_struck(); // sources of which nothing is left; after a row of strikes
+  bool settled(partition p) const { return !test(unsettled_, p); }
+  bool settled() const;                       // everywhere: every live source is merged with
+  bool complete(partition p, table t) const;  // and few enough are dead
+  std::vector<node_id> sources(partition p) const; // dead ones too
+  std::vector<node_id> live_sources() const;
+  const source_sets& all_sources() const { return sources_; }
+  // A merge begins, ends (`same_stamp`: under the view that it began under); another's sources come with it.
+  void ask(const node_id& source, const partition_set& of) { sources_.asked(source, of); }
+  void strike(const node_id& source, const partition_set& of, const view_stamp& began_under, unix_ms now);
+  void unite(std::span<const told_source> others, const partition_set& of, unix_ms now);
+  void unlist(const partition_set& dropped); // what was held there is dropped: so is what was missing
+  // Gives up what dead sources hold; returns who they were.
+  std::vector<node_id> accept_loss(unix_ms now);
 
   bool owner_here(const ring_key& k) const;   // any thread
-  bool answers_for(const ring_key& k) const;  // any thread
+  bool answers_for(const ring_key& k) const;  // any thread: for every table
+  bool answers_for(table t, const ring_key& k) const;
   std::size_t unsettled_count() const;        // partitions; any thread
+  std::size_t incomplete_count() const;       // settled, but too many of those who may hold more are dead; any thread
+  std::vector<missing_source> missing() const;
 
 private:
+  using bitmap = std::array<std::atomic<std::uint64_t>, partition_count / 64>;
   struct snapshot { // what other threads see
     ring_pair rings;
     bool active = false;
   };
 
-  struct source {
-    partition_set open, asked;
-  };
-
-  void grow_sources(const ring_pair& old, const std::vector<node_id>& reborn);
-  void recount();
+  static bool test(const bitmap& b, partition p);
+  bool answers(const bitmap& doubt, const ring_key& k) const;
+  bool gone_for_good(const node_id& id) const; // it left or was revoked
+  void note_listed();
+  void grow_by_changes(const ring_pair& old, const std::set<node_id>& returned, unix_ms now);
+  void grow_by_missed_death(const node_id& risen, unix_ms now);
+  void grow_by_base(unix_ms now);
+  void recount(unix_ms now);
   void count_base();
-  bool unsettled_test(partition p) const;
 
   node_id self_;
   view_ptr view_;
-  ring_pair rings_;
-  bool serving_ = false;
+  ring_pair rings_, former_; // former_: of an earlier life
+  bool serving_ = false, dirty_ = false, first_ = true;
   dht::base base_;
   std::size_t base_size_ = 0, others_alive_ = 0; // others_alive_: in the rings
-  std::map<node_id, source> sources_; // none has an empty `open`
-  std::array<std::atomic<std::uint64_t>, partition_count / 64> unsettled_{};
+  std::size_t min_copies_ = 2;
+  partition_set listed_;
+  source_sets sources_;
+  bitmap unsettled_{}, doubtful_{}, doubtful_volatile_{};
   std::atomic<std::shared_ptr<const snapshot>> seen_;
 };
 

@@ -15,10 +15,22 @@ namespace skald::dht {
 class table_store {
 public:
   virtual ~table_store() = default;
-  // All or nothing, and on disk when it returns: an acknowledgement follows. A failure may be tried again.
+  // All or nothing, and on disk when it returns: an acknowledgement follows. A failure may be tried again. With a floor
+  // (item floor_item) go all older rows of its table and key.
   virtual outcome<void> commit(std::span<const record> rows) = 0;
+  // All rows of the partitions from `first` to `last`, both included; on disk when it returns.
+  virtual outcome<void> erase(partition first, partition last) = 0;
   // Every row, at start.
   virtual outcome<void> load(const std::function<void(record&&)>& row) = 0;
+};
+
+// Port: a small file that is written whole: what the store has to know of its own past besides the records.
+class state_file {
+public:
+  virtual ~state_file() = default;
+  // On disk when it returns, the former content or this one, never a part.
+  virtual outcome<void> save(std::string_view content) = 0;
+  virtual outcome<std::string> load() = 0; // empty: there is none
 };
 
 // Port: the append log of volatile tables. A batch is bytes, never empty; batches are independent and may be replayed in

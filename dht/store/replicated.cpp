@@ -3,9 +3,11 @@
 #include "base/log.hpp"
 #include "base/metrics.hpp"
 #include "dht/store/context.hpp"
-#include "dht/store/copy_merges.hpp"
 #include "dht/store/forwarded_puts.hpp"
+#include "dht/store/handover.hpp"
 #include "dht/store/key_fetches.hpp"
+#include "dht/store/merge_asker.hpp"
+#include "dht/store/merge_holder.hpp"
 #include "dht/store/owner_writes.hpp"
 
 #include <algorithm>
@@ -19,6 +21,12 @@ metrics::counter refused_ahead("skald_store_copies_refused_total", "Records refu
                                R"(reason="ahead")");
 metrics::counter malformed("skald_store_frames_malformed_total", "Store frames that could not be read");
 
+metrics::gauge unsettled_gauge("skald_store_partitions_unsettled", "Partitions that are not yet merged with all live sources");
+metrics::gauge incomplete_gauge("skald_store_partitions_incomplete",
+                                "Partitions of which too many possible holders are dead: absence is in doubt");
+metrics::gauge behind_gauge("skald_store_partitions_behind", "Partitions of which a copy lacks something that was acknowledged");
+metrics::gauge memory_gauge("skald_store_memory_bytes", "Bytes that the records take in memory, about");
+metrics::gauge disk_gauge("skald_store_disk_failed", "1: the log or the database cannot be written; nothing is acknowledged");
 metrics::gauge alone_gauge("skald_store_alone", "1: without the base's other member, writes are held by this node only");
 
 constexpr std::size_t swept_keys_per_tick = 2000;
@@ -34,10 +42,13 @@ store::store(const node_id& self, store_ports ports, store_config config, store_
   fetches_ = std::make_unique<key_fetches>(c, [this] { flush_soon(); });
   writes_ = std::make_unique<owner_writes>(c, *fetches_, [this] { flush_soon(); });
   puts_ = std::make_unique<forwarded_puts>(c, *writes_);
-  copies_ = std::make_unique<copy_merges>(c, [this] {
+  const auto commit = [this] {
     flush();
     return disk_ok_;
-  });
+  };
+  merges_ = std::make_unique<merge_asker>(c, commit, [this] { tell_settled(); });
+  holder_ = std::make_unique<merge_holder>(c);
+  handover_ = std::make_unique<handover>(c, *writes_);
   c.after(c.config.resend_after, [this] { tick(); });
 }
 
@@ -45,6 +56,12 @@ store::~store() = default;
 
 outcome<void> store::load() {
   auto& c = *context_;
+  if (c.ports.memory != nullptr) {
+    const auto saved = c.ports.memory->load();
+    if (!saved) return std::unexpected(saved.error());
+    // Without it the base tells whom to ask, as it does for a new node.
+    if (!saved->empty() && !c.where.restore(*saved)) log::error("store", "the saved lists and sources are unreadable and are left out");
+  }
   return c.disk.load([&](record&& r) {
     const auto now = c.now();
     c.clock_of_versions.seen(r.version, now);
@@ -52,22 +69,72 @@ outcome<void> store::load() {
   });
 }
 
-void store::set_min_copies(std::size_t n) { context_->config.min_copies = std::clamp<std::size_t>(n, 1, 3); }
+void store::set_min_copies(std::size_t n) { context_->where.set_min_copies(std::clamp<std::size_t>(n, 1, 3), context_->now()); }
 
 void store::set_view(view_ptr v, ring_pair rings) {
-  context_->where.set(std::move(v), std::move(rings));
-  copies_->on_view();
+  auto& c = *context_;
+  const bool lists_changed = c.where.set(std::move(v), std::move(rings), c.now());
+  c.behind.keep_only([&](const node_id& n, partition p) { return c.where.listed(n, p); });
+  save_memory();
+  holder_->on_view();
+  merges_->on_view();
+  handover_->on_view(lists_changed);
   fetches_->on_view();
   writes_->on_view();
   puts_->on_view();
-  if (context_->where.settled()) tell_settled();
+  if (c.where.settled()) tell_settled();
   note_alone();
 }
 
 void store::set_base(const dht::base& b) {
-  context_->where.set_base(b);
+  context_->where.set_base(b, context_->now());
+  if (!context_->where.current()) return;
+  save_memory();
+  merges_->on_view();
   writes_->on_view(); // what is needed may be less now
+  if (context_->where.settled()) tell_settled();
   note_alone();
+}
+
+void store::facts_exchanged(const node_id& peer) {
+  holder_->on_facts(peer);
+  merges_->on_facts(peer);
+  writes_->on_facts(peer);
+}
+
+std::vector<node_id> store::accept_loss() {
+  auto given_up = context_->where.accept_loss(context_->now());
+  save_memory();
+  return given_up;
+}
+
+// A failure does not stop anything: a restart asks more nodes than it had to.
+void store::save_memory() {
+  auto& c = *context_;
+  if (c.ports.memory == nullptr || !c.where.changed()) return;
+  const auto saved = c.ports.memory->save(c.where.save());
+  if (!saved && std::exchange(memory_ok_, false)) log::error("store", saved.error().what);
+  if (saved) memory_ok_ = true;
+}
+
+void store::note_incomplete() {
+  auto& c = *context_;
+  const auto now = c.where.incomplete_count();
+  unsettled_gauge.set(static_cast<std::int64_t>(c.where.unsettled_count()));
+  incomplete_gauge.set(static_cast<std::int64_t>(now));
+  behind_gauge.set(static_cast<std::int64_t>(c.behind.count()));
+  memory_gauge.set(static_cast<std::int64_t>(c.tables.count().memory));
+  const auto before = std::exchange(incomplete_, now);
+  if (now > 0 && before == 0)
+    log::warning("store", std::to_string(now) + " partitions are incomplete: nodes that may hold more of them are dead; see: skald partitions");
+  if (now == 0 && before > 0) log::info("store", "all partitions are complete again");
+}
+
+// Who lacks something is asked to merge, until it has.
+void store::ask_behind() {
+  auto& c = *context_;
+  for (const auto& copy : c.behind.copies())
+    if (c.where.alive(copy)) c.send(copy, store_merge_please{c.where.stamp(), *c.behind.of(copy)}.encode());
 }
 
 void store::note_alone() {
@@ -107,12 +174,16 @@ bool store::on_frame(const node_id& from, const frame& f) {
   case frame_type::store_put_done:
     return handle(store_put_done::decode(f), [&](auto m) { puts_->on_done(from, std::move(m)); });
   case frame_type::store_copy_request:
-    return handle(store_copy_request::decode(f), [&](auto m) { copies_->on_request(from, std::move(m)); });
-  case frame_type::store_copy:
-    return handle(store_copy::decode(f), [&](auto m) {
-      if (copies_->on_page(from, m)) tell_settled();
-    });
-  case frame_type::store_copy_done: return handle(store_copy_done::decode(f), [&](auto) { copies_->on_done(from); });
+    return handle(store_copy_request::decode(f), [&](auto m) { holder_->on_request(from, std::move(m)); });
+  case frame_type::store_copy: return handle(store_copy::decode(f), [&](auto m) { merges_->on_page(from, m); });
+  case frame_type::store_copy_done: return handle(store_copy_done::decode(f), [&](auto m) { holder_->on_done(from, m); });
+  case frame_type::store_compare:
+    return handle(store_compare::decode(f), [&](auto m) { holder_->on_compare(from, m); });
+  case frame_type::store_compared:
+    return handle(store_compared::decode(f), [&](auto m) { merges_->on_compared(from, m); });
+  case frame_type::store_merge_please:
+    return handle(store_merge_please::decode(f), [&](auto m) { merges_->please(from, m.parts); });
+  case frame_type::store_state: return handle(store_state::decode(f), [&](auto m) { handover_->on_state(from, m); });
   case frame_type::hello:
   case frame_type::goodbye:
   case frame_type::link_ping:
@@ -152,14 +223,15 @@ void store::on_write(const node_id& from, const store_write& w) {
   flush_soon();
 }
 
-void store::on_link_up(const node_id& peer) { copies_->on_link_up(peer); }
+void store::on_link_up(const node_id& peer) { merges_->on_link_up(peer); }
 
 void store::on_link_down(const node_id& peer) {
   acks_.erase(peer);
   writes_->on_link_down(peer);
   fetches_->on_link_down(peer);
   puts_->on_link_down(peer);
-  copies_->on_link_down(peer);
+  merges_->on_link_down(peer);
+  holder_->on_link_down(peer);
 }
 
 // One batch per turn of the loop: timers run after what arrived.
@@ -173,13 +245,8 @@ void store::flush() {
   flush_set_ = false;
   auto& c = *context_;
   writes_->send_fresh();
-  auto written = c.disk.commit();
-  const bool was_ok = std::exchange(disk_ok_, written.has_value());
-  if (!written) {
-    if (was_ok) log::error("store", written.error().what);
-    if (was_ok && c.hooks.disk_failed) c.hooks.disk_failed(written.error());
-    return; // the tick tries again; nothing is acknowledged until then
-  }
+  disk_result(c.disk.commit());
+  if (!disk_ok_) return; // the tick tries again; nothing is acknowledged until then
   writes_->committed();
   for (auto& [to, ack] : std::exchange(acks_, {})) {
     if (ack.entries.empty()) continue;
@@ -188,21 +255,35 @@ void store::flush() {
   }
 }
 
+// Told once, until it works again.
+void store::disk_result(const outcome<void>& r) {
+  const bool was_ok = std::exchange(disk_ok_, r.has_value());
+  disk_gauge.set(disk_ok_ ? 0 : 1);
+  if (r && !was_ok) log::info("store", "the disk can be written again");
+  if (r || !was_ok) return;
+  log::error("store", r.error().what + "; until it can be written nothing is acknowledged");
+  if (context_->hooks.disk_failed) context_->hooks.disk_failed(r.error());
+}
+
 void store::tick() {
   auto& c = *context_;
   c.after(c.config.resend_after, [this] { tick(); });
   writes_->tick();
   fetches_->tick();
   puts_->tick();
-  copies_->tick();
+  merges_->tick();
+  handover_->tick();
   c.tables.sweep(c.now(), swept_keys_per_tick);
   if (c.disk.pending() || !disk_ok_) flush_soon();
   auto r = c.disk.rewrite_step(c.tables);
-  if (r && ++ticks_ % ticks_per_sync == 0) r = c.disk.sync();
-  if (!r) {
-    if (disk_ok_) log::error("store", r.error().what);
-    if (std::exchange(disk_ok_, false) && c.hooks.disk_failed) c.hooks.disk_failed(r.error());
+  if (++ticks_ % ticks_per_sync == 0) {
+    if (r) r = c.disk.sync();
+    c.where.turn(c.now());
+    save_memory();
+    ask_behind();
+    note_incomplete();
   }
+  if (!r) disk_result(r);
 }
 
 std::vector<record> store::read(table t, const ring_key& k) const {
@@ -221,7 +302,7 @@ void store::write(table t, const ring_key& k, rule r, std::move_only_function<vo
 void store::fetch(table t, const ring_key& k, std::move_only_function<void(fetch_result)> done) {
   context_->ports.post([this, guard = std::weak_ptr<int>(context_->alive), t, k, done = std::move(done)]() mutable {
     if (!guard.lock()) return;
-    if (answers_for(k)) return done({read(t, k), true});
+    if (context_->where.answers_for(t, k)) return done({read(t, k), true});
     fetches_->fetch(t, k, std::move(done));
   });
 }
@@ -236,7 +317,7 @@ void store::put(table t, const ring_key& k, std::vector<change> changes,
 
 unix_ms store::cluster_time() const { return context_->now(); }
 bool store::settled() const { return context_->where.settled(); }
-bool store::handed_over() const { return copies_->heirs_have_it() && writes_->writing() == 0 && writes_->copying() == 0; }
+bool store::handed_over() const { return handover_->handed_over(); }
 
 std::vector<record> store::page(table t, std::string& cursor, std::size_t limit) const {
   const auto now = context_->now();
@@ -257,7 +338,11 @@ store_stats store::stats() const {
   s.fetching = fetches_->size();
   s.putting = puts_->size();
   s.unsettled = c.where.unsettled_count();
-  s.sources = c.where.sources();
+  s.incomplete = c.where.incomplete_count();
+  s.missing = c.where.missing();
+  s.behind = c.behind.count();
+  s.unlisted = (c.tables.partitions() - c.where.listed()).count();
+  s.memory = counted.memory;
   s.disk_ok = disk_ok_;
   s.alone = c.where.alone();
   return s;

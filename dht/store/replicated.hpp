@@ -11,6 +11,7 @@
 #include "base/scheduler.hpp"
 #include "dht/link/channel.hpp"
 #include "dht/ring/ring.hpp"
+#include "dht/store/placement.hpp"
 #include "dht/store/ports.hpp"
 #include "dht/store/store.hpp"
 #include "dht/view/base.hpp"
@@ -32,6 +33,7 @@ struct store_ports {
   const clock* time = nullptr;
   table_store* durable = nullptr;   // nullptr: durable tables live in memory only
   log_file* log = nullptr;          // nullptr: no append log
+  state_file* memory = nullptr;     // of lists and sources; nullptr: a restart knows no more than its view
   // Runs a function on the cluster thread, later; any thread calls it.
   std::function<void(std::move_only_function<void()>)> post;
   // Cluster time minus the clock's wall time, in ms; any thread. Empty: 0.
@@ -44,7 +46,11 @@ struct store_config {
   duration write_deadline = seconds(2);
   duration zone_wait = milliseconds(100);   // at most longer, for a copy in another zone
   duration resend_after = milliseconds(100);
-  duration copy_stalled = seconds(5);       // a merge without a page for so long is asked for again
+  duration copy_stalled = seconds(5);       // a merge without an answer for so long is begun again
+  duration silence_borne = milliseconds(200); // a reader that has a firm answer waits so long for the rest
+  duration ack_wait = seconds(1);           // a copy that has not acknowledged by then is behind
+  duration drop_after = seconds(60);        // what a node is not listed for, once all who are have it
+  std::uint64_t memory_budget = 0;          // bytes of records; above 90 % nothing new is taken. 0: no budget
 };
 
 // All are called on the cluster thread; each may be empty. They must not destroy the store.
@@ -68,8 +74,12 @@ struct store_stats {
   std::uint64_t bytes = 0, log_bytes = 0;
   std::size_t writing = 0, copying = 0;   // unacknowledged; acknowledged but not yet held by all listed nodes
   std::size_t fetching = 0, putting = 0;
-  std::size_t unsettled = 0;              // partitions
-  std::vector<node_id> sources;           // nodes still to merge with
+  std::size_t unsettled = 0;              // partitions not yet merged with all live sources
+  std::size_t incomplete = 0;             // settled ones of which too many sources are dead: no firm "no" (§4)
+  std::vector<missing_source> missing;    // nodes still to merge with, or dead
+  std::size_t behind = 0;                 // partitions of which a copy lacks something
+  std::size_t unlisted = 0;               // partitions that are held, and not for this node to hold any more
+  std::uint64_t memory = 0;               // bytes that the records take, about
   bool disk_ok = true;
   bool alone = false;                     // in a base of two, without the other: writes are held once only
 };
@@ -80,7 +90,9 @@ struct store_ack;
 class owner_writes;
 class key_fetches;
 class forwarded_puts;
-class copy_merges;
+class merge_asker;
+class merge_holder;
+class handover;
 
 class store final : public store_api {
 public:
@@ -89,6 +101,10 @@ public:
 
   // Once, before the first view: what the disk has.
   outcome<void> load();
+  // The peer's whole list of members was taken in (members_exchange or members_reply): what waited for that goes on.
+  void facts_exchanged(const node_id& peer);
+  // What dead nodes may hold alone is given up; returns whom this node had been missing (consistency.md §4).
+  std::vector<node_id> accept_loss();
   void set_view(view_ptr v, ring_pair rings);
   // The base that writes are counted against (consistency.md §3, §7); whenever another one was adopted. Until the first,
   // and with epoch 0, the members alive stand for it.
@@ -124,17 +140,24 @@ private:
   void tick();
   void tell_settled();
   void note_alone();
+  void note_incomplete();
+  void save_memory();
+  void ask_behind();
+  void disk_result(const outcome<void>& r);
   void on_write(const node_id& from, const store_write& w);
 
   std::unique_ptr<store_context> context_;
   std::unique_ptr<owner_writes> writes_;
   std::unique_ptr<key_fetches> fetches_;
   std::unique_ptr<forwarded_puts> puts_;
-  std::unique_ptr<copy_merges> copies_;
+  std::unique_ptr<merge_asker> merges_;
+  std::unique_ptr<merge_holder> holder_;
+  std::unique_ptr<handover> handover_;
   std::map<node_id, store_ack> acks_; // sent when what they answer is on disk
   bool flush_set_ = false;
-  bool disk_ok_ = true;
+  bool disk_ok_ = true, memory_ok_ = true;
   bool settled_set_ = false, alone_ = false;
+  std::size_t incomplete_ = 0; // as last told
   unsigned ticks_ = 0;
 };
 

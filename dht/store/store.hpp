@@ -30,6 +30,9 @@ enum class table : std::uint8_t {
 inline constexpr table all_tables[] = {table::bindings, table::nonces,   table::dialogs,
                                        table::subscribers, table::settings, table::keys};
 bool is_durable(table t);
+// The longest that a record of a volatile table may live without being written again; what is written for longer, or
+// for ever, is cut to it. Tombstones, floors and stubs have to outlive whatever they forbid, so they are kept that long.
+milliseconds longest_grant(table t);
 
 // Hybrid logical clock: 48 bits of ms, 16 bits of counter; then the writer; then the bytes as the last tie-break.
 struct version {
@@ -47,10 +50,15 @@ struct record {
   dht::version version;
   unix_ms expires = 0;     // cluster time; 0: never
   bool removed = false;    // a tombstone
+  std::uint64_t value_hash = 0; // of the value that an expired stub has no more; 0 otherwise
 
   bool live(unix_ms now) const { return !removed && (expires == 0 || expires > now); }
   bool operator==(const record&) const = default;
 };
+
+// A floor: the tombstone of this item kills whatever of its table and key is older than itself, seen before or not
+// (consistency.md §3). No other record may have this item.
+inline constexpr std::string_view floor_item{"\0", 1};
 
 // What a rule wants done to the items of its key.
 struct change {
@@ -59,6 +67,8 @@ struct change {
   unix_ms expires = 0;
   bool remove = false;
 };
+// All items of the key in that table, those too that no node here has seen. First in a list of changes.
+inline change remove_all() { return {std::string(floor_item), {}, 0, true}; }
 
 // Runs at the owner only, in order with all other writes to that key. It sees the live records of the key in that
 // table (empty if none), sorted by item; returns the changes (maybe none: then nothing is written and done gets ok), or
@@ -88,7 +98,7 @@ public:
   virtual ~store_api() = default;
   // What this node holds, live at cluster time now. Any thread.
   virtual std::vector<record> read(table t, const ring_key& k) const = 0;
-  // Whether this node may answer for the key by itself (it is in the serving list and settled).
+  // Whether this node may answer for the key by itself: it owns it, and has seen all that was acknowledged (§4, complete).
   virtual bool answers_for(const ring_key& k) const = 0;
   virtual void write(table t, const ring_key& k, rule r, std::move_only_function<void(write_result)> done) = 0;
   // From the local copy if this node answers for the key, else from the key's live list. Deadline 2 s.

@@ -2,7 +2,7 @@
 // What is understood must survive being written and read again.
 #include "dht/link/framing.hpp"
 #include "dht/link/messages.hpp"
-#include "dht/store/messages.hpp"
+#include "dht/store/merge_messages.hpp"
 
 #include <cstdint>
 
@@ -35,6 +35,10 @@ void all_bodies(const frame& f) {
   body<store_copy_request>(f);
   body<store_copy>(f);
   body<store_copy_done>(f);
+  body<store_compare>(f);
+  body<store_compared>(f);
+  body<store_merge_please>(f);
+  body<store_state>(f);
   (void)decode_batch(f.body);
 }
 

@@ -1,9 +1,11 @@
 // The real disk under the store: the append log and SQLite, with a child process that is killed while it writes.
 #include "node/append_log.hpp"
+#include "node/small_file.hpp"
 #include "node/sqlite_table.hpp"
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -236,4 +238,94 @@ TEST_CASE("sqlite table: a folder that is not there is an error with the file's 
   auto t = sqlite_table::open("/nonexistent/durable.db");
   REQUIRE_FALSE(t.has_value());
   CHECK(t.error().what.find("/nonexistent/durable.db") != std::string::npos);
+}
+
+namespace {
+
+dht::record row_of(int key, std::string item, unix_ms time, bool removed = false) {
+  dht::record r;
+  r.table = dht::table::subscribers;
+  r.key.bytes[0] = static_cast<std::uint8_t>(key >> 8);
+  r.key.bytes[1] = static_cast<std::uint8_t>(key);
+  r.key.bytes[19] = 7;
+  r.item = std::move(item);
+  if (!removed) r.value = "value";
+  r.version = {static_cast<std::uint64_t>(time) << 16, 1};
+  r.removed = removed;
+  return r;
+}
+
+std::vector<std::string> items_of(sqlite_table& t) {
+  std::vector<std::string> out;
+  REQUIRE(t.load([&](dht::record&& r) { out.push_back(r.item); }).has_value());
+  std::ranges::sort(out);
+  return out;
+}
+
+} // namespace
+
+TEST_CASE("sqlite: with a floor go all older rows of its key, and no others") {
+  const folder f;
+  auto t = sqlite_table::open(f.path + "/durable.db");
+  REQUIRE(t.has_value());
+  REQUIRE((*t)->commit(std::vector{row_of(1, "old", 10), row_of(1, "new", 30), row_of(2, "other", 10)}).has_value());
+  REQUIRE((*t)->commit(std::vector{row_of(1, std::string(dht::floor_item), 20, true)}).has_value());
+  CHECK(items_of(**t) == std::vector<std::string>{std::string(dht::floor_item), "new", "other"});
+}
+
+TEST_CASE("sqlite: dropped partitions are gone after opening again, those beside them are not") {
+  const folder f;
+  {
+    auto t = sqlite_table::open(f.path + "/durable.db");
+    REQUIRE(t.has_value());
+    std::vector<dht::record> rows;
+    for (int p = 254; p < 260; ++p) rows.push_back(row_of(p, std::to_string(p), 10));
+    REQUIRE((*t)->commit(rows).has_value());
+    REQUIRE((*t)->erase(partition{255}, partition{257}).has_value());
+  }
+  auto t = sqlite_table::open(f.path + "/durable.db");
+  CHECK(items_of(**t) == std::vector<std::string>{"254", "258", "259"});
+}
+
+TEST_CASE("sqlite: a damaged file is set aside, what can be read of it is kept, and the table works on") {
+  for (const bool all : {true, false}) {
+    const folder f;
+    const auto path = f.path + "/durable.db";
+    {
+      auto t = sqlite_table::open(path);
+      std::vector<dht::record> rows;
+      for (int i = 0; i < 2000; ++i) rows.push_back(row_of(i, "item", 10));
+      REQUIRE((*t)->commit(rows).has_value());
+    }
+    {
+      const auto size = std::filesystem::file_size(path);
+      std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(all ? 0 : static_cast<std::streamoff>(size / 2 / 4096 * 4096));
+      file << std::string(8192, '\x5a');
+    }
+    auto t = sqlite_table::open(path);
+    REQUIRE(t.has_value());
+    std::size_t read = 0;
+    REQUIRE((*t)->load([&](dht::record&&) { ++read; }).has_value());
+    CHECK((all ? read == 0 : read > 0));
+    int aside = 0;
+    for (const auto& e : std::filesystem::directory_iterator(f.path)) aside += e.path().filename().string().find(".damaged-") != std::string::npos;
+    CHECK(aside >= 1);
+    REQUIRE((*t)->commit(std::vector{row_of(9, "new", 20)}).has_value());
+    t->reset();
+    auto again = sqlite_table::open(path);
+    REQUIRE(again.has_value());
+    const auto kept = items_of(**again);
+    CHECK(std::ranges::count(kept, "new") == 1);
+    if (!all) CHECK(kept.size() > 1);
+  }
+}
+
+TEST_CASE("small file: what was saved last is there, nothing is nothing") {
+  const folder f;
+  small_file file(f.path + "/sources");
+  CHECK(file.load().value() == "");
+  REQUIRE(file.save(std::string("one\0two", 7)).has_value());
+  REQUIRE(file.save(std::string("three\0", 6)).has_value());
+  CHECK(file.load().value() == std::string("three\0", 6));
 }

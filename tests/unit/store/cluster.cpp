@@ -9,11 +9,30 @@ namespace skald::dht::test {
 outcome<void> fake_disk::commit(std::span<const record> batch) {
   if (failing) return std::unexpected(failure{"disk full"});
   ++commits;
-  for (const auto& r : batch) rows.insert_or_assign(std::tuple(r.table, r.key, r.item), r);
+  for (const auto& r : batch) {
+    rows.insert_or_assign(std::tuple(r.table, r.key, r.item), r);
+    if (r.item != floor_item) continue;
+    std::erase_if(rows, [&](const auto& row) {
+      return row.second.table == r.table && row.second.key == r.key && row.second.version < r.version;
+    });
+  }
   return {};
 }
 outcome<void> fake_disk::load(const std::function<void(record&&)>& row) {
   for (auto& [id, r] : rows) row(record(r));
+  return {};
+}
+outcome<void> fake_disk::erase(partition first, partition last) {
+  if (failing) return std::unexpected(failure{"disk full"});
+  std::erase_if(rows, [&](const auto& row) {
+    const auto p = partition_of(std::get<1>(row.first));
+    return first <= p && p <= last;
+  });
+  return {};
+}
+outcome<void> fake_disk::save(std::string_view content) {
+  if (failing) return std::unexpected(failure{"disk full"});
+  memory = content;
   return {};
 }
 outcome<void> fake_disk::append(std::string_view batch) {
@@ -69,6 +88,7 @@ bool cluster::carry(std::size_t from, const node_id& to, frame f) {
   const auto target = index_of(to);
   if (target == SIZE_MAX || refusing.contains({nodes[from]->id, to})) return false;
   ++frames;
+  bytes += f.body.size() + 6;
   if (lose && lose(nodes[from]->id, to, f)) return true;
   const std::pair link(from, target);
   if (cut_.contains(link)) return true; // swallowed: nobody knows yet
@@ -118,6 +138,8 @@ void cluster::boot(std::size_t i) {
   ports.time = &time;
   ports.durable = &n.disk;
   ports.log = &n.disk;
+  ports.memory = &n.disk;
+  ports.cluster_offset = [&n] { return std::chrono::duration_cast<milliseconds>(n.clock_off).count(); };
   ports.post = [this](std::move_only_function<void()> f) { timers.at(time.now(), std::move(f)); };
   store_hooks hooks;
   hooks.settled = [this, i] {
@@ -125,8 +147,11 @@ void cluster::boot(std::size_t i) {
     if (nodes[i]->activate_when_settled && nodes[i]->state == member_state::joining) set_state(i, member_state::active);
   };
   hooks.disk_failed = [this, i](const failure& f) { nodes[i]->disk_failures.push_back(f); };
+  hooks.view_differs = [this, i](const node_id& peer, const view_stamp&) { exchange_facts(i, index_of(peer)); };
   n.tables = {};
-  n.store = std::make_unique<dht::store>(n.id, ports, store_config{}, hooks);
+  store_config config;
+  config.memory_budget = memory_budget;
+  n.store = std::make_unique<dht::store>(n.id, ports, config, hooks);
   if (!n.store->load()) std::abort();
   if (base) n.store->set_base(base);
 }
@@ -176,6 +201,21 @@ void cluster::restart(std::size_t n, bool disk_kept) {
   publish();
 }
 
+void cluster::refute(std::size_t n) {
+  ++nodes[n]->incarnation;
+  publish();
+}
+
+// As membership does it: both have the other's list of members; who has no opinion of its own then has the same view.
+void cluster::exchange_facts(std::size_t a, std::size_t b) {
+  if (b == SIZE_MAX || cut_.contains({a, b}) || nodes[a]->view_frozen || nodes[b]->view_frozen) return;
+  timers.at(time.now() + milliseconds(1), [this, a, b] {
+    if (cut_.contains({a, b})) return;
+    for (const auto& [x, y] : {std::pair(a, b), std::pair(b, a)})
+      if (nodes[x]->store) nodes[x]->store->facts_exchanged(nodes[y]->id);
+  });
+}
+
 void cluster::set_state(std::size_t n, member_state s) {
   nodes[n]->state = s;
   publish();
@@ -197,13 +237,18 @@ void cluster::publish() {
     auto v = std::make_shared<view>();
     v->self = to->id;
     v->stamp = {stamp_, stamp_};
-    for (const auto& n : nodes) {
+    if (to->sees) v->stamp.hash += 1'000'000 * (index_of(to->id) + 1);
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      const auto& n = nodes[i];
       if (!n->in_view) continue;
       member m;
       m.id = n->id;
       m.life = n->life;
+      m.incarnation = n->incarnation;
       m.state = n->state;
+      if (to->sees && to->sees->contains(i)) m.state = to->sees->at(i);
       m.body.version = 1;
+      m.body.wire_highest = n->wire_highest;
       m.body.zone = n->zone;
       m.body.roles.add(role::registrar);
       v->members.push_back(std::move(m));

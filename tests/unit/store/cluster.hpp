@@ -2,6 +2,7 @@
 // A cluster of stores in one thread: a virtual clock, links with delays that can be cut, and a view that the test sets.
 #include "base/rng.hpp"
 #include "base/scheduler.hpp"
+#include "dht/link/messages.hpp"
 #include "dht/ring/rings.hpp"
 #include "dht/store/replicated.hpp"
 
@@ -16,8 +17,11 @@
 namespace skald::dht::test {
 
 // A disk that survives its store: what was appended or committed is there, unless `failing`.
-class fake_disk final : public table_store, public log_file {
+class fake_disk final : public table_store, public log_file, public state_file {
 public:
+  outcome<void> erase(partition first, partition last) override;
+  outcome<void> save(std::string_view content) override;
+  outcome<std::string> load() override { return memory; }
   outcome<void> commit(std::span<const record> rows) override;
   outcome<void> load(const std::function<void(record&&)>& row) override;
   outcome<void> append(std::string_view batch) override;
@@ -31,6 +35,7 @@ public:
   bool failing = false;
   int rewrites = 0, commits = 0;
   std::vector<std::string> log;
+  std::string memory; // of lists and sources
   std::map<std::tuple<table, ring_key, std::string>, record> rows;
 
 private:
@@ -50,9 +55,13 @@ public:
     fake_disk disk;
     member_state state = member_state::joining;
     std::uint64_t life = 1;
+    std::uint32_t incarnation = 0;
+    duration clock_off{0};             // of its cluster time
     std::string zone;
+    std::uint32_t wire_highest = wire_version_highest;
     bool in_view = false;
     bool view_frozen = false;          // sees no new view
+    std::optional<std::map<std::size_t, member_state>> sees{}; // its own opinion of some, whatever the others see
     ring_pair tables;                  // as this node saw them last
     int settled_calls = 0;
     bool activate_when_settled = true;
@@ -65,6 +74,7 @@ public:
   void kill(std::size_t n);     // the process dies; the views still have it
   void remove(std::size_t n);   // the views learn of the death
   void restart(std::size_t n, bool disk_kept = true);
+  void refute(std::size_t n);   // its incarnation rises: somewhere a death was told and taken back
   void set_state(std::size_t n, member_state s);
   void publish();               // the present membership as a view to each node
   void set_base(const std::vector<std::size_t>& members); // of the next epoch; to all that live, and to who comes later
@@ -96,7 +106,8 @@ public:
   duration delay_min{200}, delay_spread{300}; // microseconds
   std::vector<std::unique_ptr<node>> nodes;
   std::set<std::pair<node_id, node_id>> refusing; // send() is refused at once
-  std::uint64_t frames = 0;
+  std::uint64_t frames = 0, bytes = 0;
+  std::uint64_t memory_budget = 0;                 // of nodes that start from now on
   std::function<bool(const node_id& from, const node_id& to, const frame&)> lose; // true: this frame is dropped
 
 private:
@@ -105,6 +116,7 @@ private:
   bool carry(std::size_t from, const node_id& to, frame f);
   std::size_t index_of(const node_id& id) const;
   void boot(std::size_t n);
+  void exchange_facts(std::size_t a, std::size_t b);
   void break_links(std::size_t n);
 
   std::set<std::pair<std::size_t, std::size_t>> cut_;

@@ -146,7 +146,7 @@ private:
 } // namespace
 
 TEST_CASE("store: random histories lose nothing that was acknowledged and bring nothing back") {
-  std::uint64_t seeds = 40;
+  std::uint64_t seeds = 12;
   if (const char* wanted = std::getenv("SKALD_SEEDS")) seeds = std::strtoull(wanted, nullptr, 10);
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     CAPTURE(seed);

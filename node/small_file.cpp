@@ -1,0 +1,29 @@
+#include "node/small_file.hpp"
+
+#include "base/log.hpp"
+#include "node/state_dir.hpp"
+
+#include <filesystem>
+#include <unistd.h>
+
+namespace skald::node {
+
+outcome<void> small_file::save(std::string_view content) { return write_file(path_, content); }
+
+outcome<std::string> small_file::load() {
+  std::error_code why;
+  const auto size = std::filesystem::file_size(path_, why);
+  if (why == std::errc::no_such_file_or_directory) return std::string{};
+  if (!why && size > small_file_bytes_max) {
+    log::error("store", path_ + " is too large for what it should be, and is left out");
+    return std::string{};
+  }
+  return read_file(path_);
+}
+
+std::uint64_t memory_of_machine() {
+  const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
+  return pages > 0 && size > 0 ? static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(size) : 0;
+}
+
+} // namespace skald::node
