@@ -64,6 +64,7 @@ void add_run(CLI::App& app, parsed& p) {
   run->add_option("--seed", c.seeds, "HOST:PORT of a node to join by; repeatable [DNS, then the bundle's]")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   run->add_flag("--found", c.found, "begin the cluster alone, even with a bundle that is not the founder's");
   run->add_option("--control", c.control, "path of the control socket [STATE/control.sock]");
+  run->add_option("--memory-mb", c.memory_mb, "memory that the node may use, in MiB; above 90 % registrations are turned away [3/4 of what there is]");
   run->add_option("--metrics", c.metrics, "IP:PORT for Prometheus over TCP [control socket only]");
   run->add_option("--log-level", c.log_level, "debug, info, warning or error [info]");
   run->add_option("--config", p.config_file, "JSON file with the same keys (comments allowed); flags win");

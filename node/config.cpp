@@ -54,6 +54,7 @@ const std::vector<key_info>& known_keys() {
       {"state", "a path", text(&node_config::state_dir)},
       {"address", "a list of IP addresses", texts(&node_config::addresses)},
       {"advertise", "an IP address", text(&node_config::advertise)},
+      {"memory_mb", "a number of MiB from 128", number(&node_config::memory_mb, 128, 1'000'000'000)},
       {"sip_port", "a port", number(&node_config::sip_port, 1, 65535)},
       {"sips_port", "a port", number(&node_config::sips_port, 1, 65535)},
       {"overlay_port", "a port", number(&node_config::overlay_port, 1, 65535)},

@@ -25,6 +25,7 @@ struct node_config {
   bool found = false;
   std::string control;                    // path of the control socket; empty: in the state directory
   std::string metrics;                    // IP:PORT for Prometheus over TCP; empty: control socket only
+  std::uint64_t memory_mb = 0;            // 0: three quarters of what the machine or its control group gives
   std::string log_level = "info";
 };
 

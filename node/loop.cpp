@@ -33,7 +33,10 @@ void loop::run() {
     } else {
       io_->run_one();
     }
-    io_->poll();
+    // What is ready, but not for ever: a flooded socket is ready again as soon as it was read, and timers and what
+    // was written wait for the end of the turn.
+    const mono_time until = now() + turn_max;
+    while (now() < until && io_->poll_one() != 0) {}
   }
   run_hooks();
   runner_ = std::thread::id{};

@@ -21,6 +21,7 @@ namespace skald::node {
 
 // Over it post() refuses: the thread behind the loop does not keep up.
 inline constexpr std::size_t loop_queue_max = 200'000;
+inline constexpr duration turn_max = milliseconds(5); // no handler is begun later in a turn
 
 // Port: called once at the end of the turn in which defer() was called. Must undefer() before it dies.
 class turn_hook {

@@ -120,6 +120,7 @@ outcome<void> runtime::start() {
   lock_ = owned_fd(*locked);
 
   tls_ = std::make_unique<phone_tls>(bundle_, group_.streams.phones, group_.streams.outbound);
+  load_ = std::make_unique<load_watch>(group_.load, cluster_loop_, clock_, memory_budget(config_.memory_mb));
   group_.live.seed(static_cast<std::uint32_t>(random_.next()));
   auto dns = dns_client::make(cluster_loop_);
   if (!dns) return std::unexpected(dns.error());
@@ -200,6 +201,8 @@ json runtime::status_lines() const {
   std::uint64_t up_s = static_cast<std::uint64_t>(std::chrono::duration_cast<seconds>(clock_.now() - started_).count());
   json out{{"uptime_s", up_s}, {"workers", workers_.size()}, {"mesh_peers", cluster_->mesh_peers()}, {"links", links_->peers().size()},
            {"clock_deviation_ms", cluster_->clock_deviation().count()}, {"control", control_path_},
+           {"overload_percent", static_cast<int>(group_.load.level() * 100)}, {"memory_mb", group_.load.memory_bytes() >> 20},
+           {"memory_budget_mb", load_->budget() >> 20},
            {"certificate_until", certs::date_text(bundle_->not_after)}};
   if (const std::string waiting = cluster_->waiting_for(); !waiting.empty()) out["waiting_for"] = waiting;
   return out;

@@ -61,6 +61,7 @@ private:
   roles::replay_memory replays_;
   roles::leg_index legs_;
   std::unique_ptr<phone_tls> tls_;
+  std::unique_ptr<load_watch> load_;
   std::unique_ptr<dns_client> cluster_dns_;
   std::unique_ptr<cluster_unit> cluster_;
   std::unique_ptr<link_hub> links_;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
+#include <ctime>
 
 namespace skald::node {
 namespace {
@@ -17,7 +19,21 @@ metrics::counter sent("skald_udp_sent_total", "Datagrams sent.");
 metrics::counter queue_full("skald_udp_dropped_total", "Datagrams not sent.", R"(reason="queue_full")");
 metrics::counter refused("skald_udp_dropped_total", "Datagrams not sent.", R"(reason="kernel_refused")");
 
+// The kernel's stamp (SO_TIMESTAMPNS) against the same clock; a clock that was set in between says nothing.
+duration waited_since(const msghdr& m) {
+  for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(const_cast<msghdr*>(&m), c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS) continue;
+    timespec then{}, now{};
+    std::memcpy(&then, CMSG_DATA(c), sizeof then);
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    const duration d = seconds(now.tv_sec - then.tv_sec) + duration((now.tv_nsec - then.tv_nsec) / 1000);
+    return d > duration{0} && d < seconds(60) ? d : duration{0};
+  }
+  return duration{0};
+}
+
 void set_options(int fd, bool v4) {
+  set_option(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
   set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   set_option(fd, SOL_SOCKET, SO_RCVBUF, udp_buffer_bytes);
   set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, udp_buffer_bytes); // past net.core.rmem_max, where we may
@@ -75,9 +91,13 @@ std::size_t udp_socket::read_batch() {
     headers[i].msg_hdr.msg_name = &from[i];
     headers[i].msg_hdr.msg_namelen = sizeof from[i];
   }
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(timespec))> stamp; // of the first one only
+  headers[0].msg_hdr.msg_control = stamp.data();
+  headers[0].msg_hdr.msg_controllen = stamp.size();
   const int n = ::recvmmsg(fd_.get(), headers.data(), udp_batch, MSG_DONTWAIT, nullptr);
   if (n <= 0) return 0; // EAGAIN, or an ICMP error that belongs to no flow of ours
   received.add(static_cast<std::uint64_t>(n));
+  user_.on_waited(waited_since(headers[0].msg_hdr));
   for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i)
     user_.on_datagram(*this, from_sockaddr(from[i]), {buffers_.get() + i * slot_bytes, headers[i].msg_len});
   return static_cast<std::size_t>(n);

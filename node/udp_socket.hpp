@@ -24,6 +24,8 @@ class udp_socket;
 // Port: whoever reads. The bytes live for the call.
 class udp_user {
 public:
+  // Before the datagrams of a batch: how long the first had waited in the kernel's buffer.
+  virtual void on_waited(duration d) { static_cast<void>(d); }
   virtual void on_datagram(udp_socket& on, const endpoint& from, std::string_view bytes) = 0;
 
 protected:

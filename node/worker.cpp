@@ -81,6 +81,7 @@ void worker::stop() {
 // ---- in
 
 void worker::on_datagram(udp_socket& on, const endpoint& from, std::string_view bytes) {
+  if (!user_->hears(from.ip, bytes)) return;
   if (is_stun(bytes)) {
     keep_alives.add();
     if (const auto answer = stun_answer(bytes, from)) on.send(from, *answer);

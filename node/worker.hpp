@@ -7,6 +7,7 @@
 #include "base/clock.hpp"
 #include "base/errors.hpp"
 #include "node/flow_registry.hpp"
+#include "node/load_watch.hpp"
 #include "node/loop.hpp"
 #include "node/stream_pool.hpp"
 #include "node/udp_socket.hpp"
@@ -39,6 +40,10 @@ class worker_user {
 public:
   // Parsed, and stamped with received and rport (not on links); not yet validated.
   virtual void on_message(sip::message m, const sip::arrival& from) = 0;
+  // How long what is read now from a UDP socket had waited there.
+  virtual void on_waited(duration d) { static_cast<void>(d); }
+  // Before a datagram is even parsed: false drops it.
+  virtual bool hears(const ip_address& source, std::string_view bytes) { return static_cast<void>(source), static_cast<void>(bytes), true; }
   // A stream ended; what is sent on it from now on is refused.
   virtual void on_flow_gone(const sip::flow& f) = 0;
 
@@ -54,6 +59,7 @@ struct worker_group {
   const skald::clock& clock;
   worker_index index;
   flow_registry live;
+  load_signs load;
   stream_setup streams; // TLS and link credentials, who may link, where nodes are
   std::vector<worker*> workers;
 };
@@ -71,6 +77,7 @@ public:
   void stop();  // any other thread; returns when the thread has ended. Harmless twice.
 
   loop& events() { return loop_; }
+  worker_group& group() { return group_; }
   const worker_config& config() const { return config_; } // after bind() with the real ports
   // A message that belongs to another worker: its user sees it there as if it had arrived there.
   void hand_over(std::uint16_t to, sip::message m, const sip::arrival& from);
@@ -92,6 +99,7 @@ public:
   bool alive(const sip::flow& f) const override;
 
 private:
+  void on_waited(duration d) override { user_->on_waited(d); }
   void on_datagram(udp_socket& on, const endpoint& from, std::string_view bytes) override;
   void on_stream_message(std::string bytes, const sip::arrival& from) override;
   void on_stream_gone(const sip::flow& f) override;

@@ -10,7 +10,13 @@ namespace {
 metrics::counter requests("skald_sip_requests_total", "SIP requests received");
 metrics::counter responses("skald_sip_responses_total", "SIP responses received");
 metrics::counter invalid("skald_sip_invalid_total", "SIP messages that break RFC 3261: answered 4xx, or dropped");
-metrics::counter overloaded("skald_sip_overloaded_total", "Requests answered 503: too many transactions");
+constexpr std::string_view overloaded_help = "Requests turned away because of overload";
+metrics::counter overloaded_established("skald_sip_overloaded_total", overloaded_help, R"(class="established")");
+metrics::counter overloaded_calls("skald_sip_overloaded_total", overloaded_help, R"(class="call")");
+metrics::counter overloaded_answers("skald_sip_overloaded_total", overloaded_help, R"(class="answer")");
+metrics::counter overloaded_registrations("skald_sip_overloaded_total", overloaded_help, R"(class="registration")");
+metrics::counter unheard("skald_sip_unheard_total", "Datagrams dropped unread under overload: registrations, and what comes from an address that sends a quarter of all");
+metrics::counter* const overloaded[] = {&overloaded_established, &overloaded_calls, &overloaded_answers, &overloaded_registrations}; // by urgency
 
 } // namespace
 
@@ -35,6 +41,21 @@ worker_unit::worker_unit(worker& io, const clock& clk, roles::cluster_port& clus
       transactions_(clk, io.events().timers(), io, core_) {
   env_.transactions = &transactions_;
   io_.set_user(*this);
+  watch_load();
+}
+
+worker_unit::~worker_unit() { io_.events().timers().cancel(load_timer_); }
+
+// The timer is late by as long as the worker's turn lasted: that long, what came by streams and links waited.
+void worker_unit::watch_load() {
+  const mono_time due = env_.clock.now() + roles::admission_interval;
+  load_timer_ = io_.events().timers().at(due, [this, due] {
+    load_signs& load = io_.group().load;
+    const mono_time now = env_.clock.now();
+    admission_.tick(std::max(now - due, load.cluster_waits(now)), load.floor());
+    load.tell(io_.config().index, admission_.level());
+    watch_load();
+  });
 }
 
 void worker_unit::on_message(sip::message m, const sip::arrival& from) {
@@ -51,17 +72,30 @@ void worker_unit::on_message(sip::message m, const sip::arrival& from) {
     if (verdict->answer && m.method_id() != sip::method::ack) refuse(m, from, verdict->status, verdict->reason);
     return;
   }
-  if (transactions_.size() >= sip::transactions_max && !transactions_.knows(m)) {
-    overloaded.add();
-    if (m.method_id() != sip::method::ack) refuse(m, from, 503, {});
-    return;
-  }
+  if (!admitted(m, from)) return;
   transactions_.receive(std::move(m), from);
+}
+
+bool worker_unit::hears(const ip_address& source, std::string_view bytes) {
+  if (admission_.hears(source, bytes.starts_with("REGISTER "))) return true;
+  unheard.add();
+  return false;
+}
+
+// What another edge took in is not turned away here: it was counted there. A copy of what was taken costs nothing.
+bool worker_unit::admitted(const sip::message& m, const sip::arrival& from) {
+  const bool full = transactions_.size() >= sip::transactions_max;
+  if (!full && (from.from_link() || !admission_.pressed())) return true;
+  const roles::urgency u = roles::urgency_of(m, env_.cluster.facts()->config->emergency);
+  if ((!full && admission_.judge(u, from.flow.remote.ip)) || transactions_.knows(m)) return true;
+  overloaded[static_cast<std::size_t>(u)]->add();
+  if (m.method_id() != sip::method::ack) refuse(m, from, 503, {});
+  return false;
 }
 
 void worker_unit::refuse(const sip::message& request, const sip::arrival& from, int status, std::string_view reason) {
   sip::message reply = sip::make_reply(request, status, reason, "skald");
-  if (status == 503) reply.append(sip::header::retry_after, std::to_string(1 + random_.below(10)));
+  if (status == 503) reply.append(sip::header::retry_after, std::to_string(admission_.retry_after_s()));
   io_.send(from.flow, reply.serialize());
 }
 

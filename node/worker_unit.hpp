@@ -3,6 +3,7 @@
 #include "node/dns_client.hpp"
 #include "node/system_rng.hpp"
 #include "node/worker.hpp"
+#include "roles/core/admission.hpp"
 #include "roles/core/authenticator.hpp"
 #include "roles/core/replay.hpp"
 #include "roles/proxy/core.hpp"
@@ -33,6 +34,8 @@ public:
   static outcome<std::unique_ptr<worker_unit>> make(worker& io, const clock& clk, roles::cluster_port& cluster,
                                                     roles::replay_memory& replays, roles::leg_index& legs);
 
+  ~worker_unit();
+
   roles::core& core() { return core_; }
 
 private:
@@ -40,11 +43,17 @@ private:
               roles::leg_index& legs, std::unique_ptr<dns_client> dns);
 
   void on_message(sip::message m, const sip::arrival& from) override;
+  void on_waited(duration d) override { admission_.waited(d); }
+  bool hears(const ip_address& source, std::string_view bytes) override;
   void on_flow_gone(const sip::flow& f) override;
+  void watch_load();
+  bool admitted(const sip::message& request, const sip::arrival& from);
   void refuse(const sip::message& request, const sip::arrival& from, int status, std::string_view reason);
 
   worker& io_;
   system_rng random_;
+  roles::admission admission_{random_};
+  timer_id load_timer_ = timer_id::none;
   std::unique_ptr<dns_client> dns_;
   sip::dns_cache cache_;
   roles::worker_env env_;

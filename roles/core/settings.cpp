@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t domains_max = 256;
 constexpr std::size_t peers_max = 256;
+constexpr std::size_t emergency_max = 64;
 constexpr std::size_t value_bytes_max = 16 * 1024;
 constexpr std::uint32_t grant_floor_s = 10, grant_ceiling_s = 86'400;
 constexpr std::string_view tsig_algorithms[] = {"hmac-md5",    "hmac-sha1",   "hmac-sha224",
@@ -103,6 +104,16 @@ std::optional<std::vector<std::string>> read_peers(std::string_view v) {
   return out;
 }
 
+std::optional<std::vector<std::string>> read_emergency(std::string_view v) {
+  std::vector<std::string> out;
+  for (const std::string_view n : items_of(v)) {
+    if (n.find_first_of("@<>;\"") != std::string_view::npos) return std::nullopt;
+    out.emplace_back(n);
+  }
+  if (out.size() > emergency_max) return std::nullopt;
+  return out;
+}
+
 // One Service-Route value of SIP URIs in angle brackets (RFC 3608 §5); each must be a loose route.
 bool is_service_route(std::string_view v) {
   if (v.empty()) return true;
@@ -166,6 +177,9 @@ const std::vector<key_rule>& rules() {
       {{"peers", "trusted peers: addresses or TLS names, separated by commas", ""},
        "a list of IP addresses and host names",
        [](settings& s, std::string_view v) { return take(s.peers, read_peers(v)); }},
+      {{"emergency", "numbers whose calls are taken under any overload, separated by commas", "112,911"},
+       "a list of at most 64 user parts",
+       [](settings& s, std::string_view v) { return take(s.emergency, read_emergency(v)); }},
       {{"grant_min_s", "shortest registration granted, in seconds; below it 423", "60"},
        "a number of seconds from 10 to 86400",
        [](settings& s, std::string_view v) { return take(s.grant_min_s, read_number(v, grant_floor_s, grant_ceiling_s)); }},

@@ -23,6 +23,7 @@ struct settings {
   std::uint32_t ring_seconds = 180;
   std::string service_route;              // empty: none
   std::vector<std::string> peers;         // trusted peers' addresses or TLS names
+  std::vector<std::string> emergency{"112", "911"}; // user parts that are taken under any overload
   std::uint32_t grant_min_s = 60, grant_max_s = 3600;
   std::string dns_server, dns_tsig_name, dns_tsig_algorithm, dns_tsig_secret; // the secret is never shown
 

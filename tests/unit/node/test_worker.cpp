@@ -3,7 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <set>
+#include <sys/eventfd.h>
 
 using namespace skald;
 using namespace skald::node;
@@ -86,6 +88,34 @@ TEST_CASE("worker index: ACK and CANCEL claim nothing, REGISTER and OPTIONS are 
   CHECK(index.owner(parsed("INFO", "z9hG4bK1"), 1, t) == 1);
   CHECK(index.owner(parsed("INFO", "z9hG4bK1"), 0, t + seconds(30)) == 1);
   CHECK(index.owner(parsed("INFO", "z9hG4bK1"), 0, t + index_other_life) == 0);
+}
+
+TEST_CASE("loop: a socket that is always ready keeps neither timers nor the end of the turn waiting") {
+  const system_clock time;
+  loop l(time);
+  const owned_fd ready(::eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC));
+  fd_watch watch(l, ready.get());
+  bool timer = false;
+  std::size_t reads = 0;
+  std::function<void()> arm = [&] {
+    watch.when_readable([&] {
+      if (++reads > 5'000'000) return l.stop(); // never came to the timer
+      arm();
+    });
+  };
+  struct counting_hook final : turn_hook {
+    int turns = 0;
+    void on_turn_end() override { ++turns; }
+  } hook;
+  arm();
+  l.defer(hook);
+  l.timers().at(l.now() + milliseconds(20), [&] {
+    timer = true;
+    l.stop();
+  });
+  l.run();
+  CHECK(timer);
+  CHECK(hook.turns == 1);
 }
 
 TEST_CASE("bind: a port that is taken is an error that names it and who has it") {
