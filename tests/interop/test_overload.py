@@ -142,10 +142,17 @@ def answer_to(m):
     return lambda a: not a.is_request and a.status > 100 and a.get("call-id") == m.get("call-id") and a.get("cseq") == m.get("cseq")
 
 
-def call(caller, callee):
-    """INVITE, 407, INVITE, 486, ACK. Any other end is a call that failed."""
-    invite = caller.invite_request(callee.user)
-    challenge = insist(caller, invite, answer_to(invite))
+def call(c, caller, callee):
+    """INVITE, 407, INVITE, 486, ACK. Any other end is a call that failed; but a node whose cluster thread got no processor
+    for a third of a second is not sure of its view for a moment, and says 503 (consistency.md §7): then once more."""
+    for _ in range(3):
+        invite = caller.invite_request(callee.user)
+        challenge = insist(caller, invite, answer_to(invite))
+        if challenge.status != 503:
+            break
+        assert refused(c, "call") == 0, "turned away for overload"
+        caller.ack_failure(invite, challenge)
+        time.sleep(0.5)
     assert challenge.status == 407, challenge.start
     caller.ack_failure(invite, challenge)
     again = caller.authorized(invite, challenge)
@@ -172,7 +179,7 @@ def _(c):
     assert alice.register().status == 200 and bob.register().status == 200
     with flood(c, 200):
         for _ in range(20):
-            call(alice, bob)
+            call(c, alice, bob)
         print(f"     Retry-After heard by a phone: {register_in_the_end(phone(c, 2))}", flush=True)
     assert refused(c, "call") == 0 and refused(c, "established") == 0
     recovers(c)
@@ -185,7 +192,7 @@ def _(c):
     register_in_the_end(alice), register_in_the_end(bob)
     with flood(c, 1):
         for _ in range(20):
-            call(alice, bob)
+            call(c, alice, bob)
         register_in_the_end(phone(c, 4))
     recovers(c)
 
