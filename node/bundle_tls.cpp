@@ -1,5 +1,6 @@
 #include "node/bundle_tls.hpp"
 
+#include "certs/files.hpp"
 #include "certs/pem.hpp"
 
 namespace skald::node {
@@ -36,6 +37,19 @@ outcome<tls_credentials_ptr> phone_credentials(const certs::bundle& b, const std
 
 outcome<tls_credentials_ptr> outbound_credentials(const certs::bundle& b) {
   return tls_credentials::make({identity_of(b)}, certs::pem_encode("CERTIFICATE", b.ca), true);
+}
+
+outcome<certs::sip_anchors_ptr> peer_anchors(const certs::bundle& b, const std::string& path) {
+  std::string pem;
+  if (!path.empty()) {
+    auto read = certs::read_file(path);
+    if (!read) return std::unexpected(read.error());
+    pem = std::move(*read);
+    if (pem.empty()) pem = "\n"; // an empty text would mean the machine's
+  }
+  auto made = certs::sip_anchors::make(pem, b.ca);
+  if (!made && !path.empty()) return std::unexpected(failure{path + ": " + made.error().what, made.error().hint});
+  return made;
 }
 
 peer_verifier make_peer_verifier(const trust_slot& trust, const clock& time) {

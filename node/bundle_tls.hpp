@@ -4,6 +4,7 @@
 #include "base/guarded.hpp"
 #include "certs/bundle.hpp"
 #include "certs/peer.hpp"
+#include "certs/sip_peer.hpp"
 #include "node/link_peer.hpp"
 #include "node/tls_credentials.hpp"
 
@@ -17,6 +18,9 @@ outcome<tls_credentials_ptr> link_credentials(const certs::bundle& b);
 outcome<tls_credentials_ptr> phone_credentials(const certs::bundle& b, const std::vector<tls_identity>& public_ones);
 // Towards servers: the machine's trusted CAs and the cluster's; the bundle's certificate if one is asked for.
 outcome<tls_credentials_ptr> outbound_credentials(const certs::bundle& b);
+
+// Who may sign for SIP peers that the settings name by TLS name: the CAs in this PEM file; path empty: the machine's.
+outcome<certs::sip_anchors_ptr> peer_anchors(const certs::bundle& b, const std::string& path);
 
 // What peers are judged by, swapped when a revocation list comes. Any thread.
 class trust_slot {

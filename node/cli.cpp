@@ -63,6 +63,7 @@ void add_run(CLI::App& app, parsed& p) {
   run->add_option("--roles", c.roles, "roles to claim, comma separated [all permitted]")->delimiter(',');
   run->add_option("--seed", c.seeds, "HOST:PORT of a node to join by; repeatable [DNS, then the bundle's]")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   run->add_flag("--found", c.found, "begin the cluster alone, even with a bundle that is not the founder's");
+  run->add_option("--peer-ca", c.peer_ca, "PEM file: CAs of the trusted peers that are named by TLS name [those of the machine]");
   run->add_option("--control", c.control, "path of the control socket [STATE/control.sock]");
   run->add_option("--memory-mb", c.memory_mb, "memory that the node may use, in MiB; above 90 % registrations are turned away [3/4 of what there is]");
   run->add_option("--metrics", c.metrics, "IP:PORT for Prometheus over TCP [control socket only]");

@@ -1,6 +1,7 @@
 #include "node/config.hpp"
 
 #include "base/nearest.hpp"
+#include "certs/files.hpp"
 #include "dht/view/view.hpp"
 
 #include <algorithm>
@@ -71,6 +72,7 @@ const std::vector<key_info>& known_keys() {
          c.found = v.get<bool>();
          return true;
        }},
+      {"peer_ca", "a path", text(&node_config::peer_ca)},
       {"control", "a path", text(&node_config::control)},
       {"metrics", "IP:PORT", text(&node_config::metrics)},
       {"log_level", "debug, info, warning or error", text(&node_config::log_level)},
@@ -122,6 +124,8 @@ outcome<void> check_config(const node_config& c) {
   if (c.workers > 16) return std::unexpected(failure{fmt::format("workers {} is over 16", c.workers)});
   if (!c.metrics.empty() && !endpoint::parse(c.metrics))
     return std::unexpected(failure{fmt::format("metrics \"{}\" is not IP:PORT", c.metrics)});
+  if (!c.peer_ca.empty())
+    if (const auto read = certs::read_file(c.peer_ca); !read) return std::unexpected(read.error());
   constexpr std::string_view levels[] = {"debug", "info", "warning", "error"};
   if (std::ranges::find(levels, c.log_level) == std::end(levels))
     return std::unexpected(failure{fmt::format("log level \"{}\" is not one of debug, info, warning, error", c.log_level)});

@@ -22,6 +22,7 @@ struct node_config {
   std::uint32_t capacity = 100;
   std::vector<std::string> roles;         // empty: all that the certificate permits and that are built
   std::vector<std::string> seeds;         // HOST:PORT, over those in the bundle
+  std::string peer_ca;                    // PEM file: CAs of peers that are named by TLS name; empty: the machine's
   bool found = false;
   std::string control;                    // path of the control socket; empty: in the state directory
   std::string metrics;                    // IP:PORT for Prometheus over TCP; empty: control socket only

@@ -119,6 +119,9 @@ outcome<void> runtime::start() {
   if (!locked) return std::unexpected(locked.error());
   lock_ = owned_fd(*locked);
 
+  auto peers = peer_anchors(*bundle_, config_.peer_ca);
+  if (!peers) return std::unexpected(peers.error());
+  group_.streams.peers = std::move(*peers);
   tls_ = std::make_unique<phone_tls>(bundle_, group_.streams.phones, group_.streams.outbound);
   load_ = std::make_unique<load_watch>(group_.load, cluster_loop_, clock_, memory_budget(config_.memory_mb));
   group_.live.seed(static_cast<std::uint32_t>(random_.next()));

@@ -47,10 +47,14 @@ public:
   const sip::arrival& facts() const { return facts_; } // .at is the last message's
   tls_engine* tls() { return stream_->tls(); }
   void set_peer(const node_id& id) { facts_.peer = id; }
+  void set_certified(std::shared_ptr<const sip::certified_names> who) { facts_.certified = std::move(who); }
   const node_id& called() const { return called_; }
   void set_called(const node_id& id) { called_ = id; }
   const std::string& target_key() const { return target_key_; }
   void set_target_key(std::string key) { target_key_ = std::move(key); }
+  // Outbound: opened to a trusted peer's name.
+  bool to_trusted_peer() const { return to_trusted_peer_; }
+  void set_to_trusted_peer() { to_trusted_peer_ = true; }
   bool idle(mono_time now, duration first_message, duration limit) const;
 
 private:
@@ -70,7 +74,7 @@ private:
   node_id called_;          // outbound links: who has to be at the other end
   std::string target_key_;  // outbound: for finding it again
   mono_time last_read_;
-  bool open_ = false, ended_ = false, any_message_ = false;
+  bool open_ = false, ended_ = false, any_message_ = false, to_trusted_peer_ = false;
 };
 
 } // namespace skald::node

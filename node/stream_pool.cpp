@@ -15,7 +15,35 @@ namespace {
 
 metrics::counter too_many("skald_streams_refused_total", "Streams refused: the worker has too many.");
 metrics::gauge open_streams("skald_streams", "Open TCP and TLS connections and SIP links.");
+metrics::counter peers_certified("skald_sip_peers_certified_total", "TLS connections whose peer showed a certificate that counts for trusted peers.");
+constexpr std::string_view refused_name = "skald_sip_peer_certificates_refused_total";
+constexpr std::string_view refused_help = "TLS connections of phones and peers whose certificate does not count, by reason; they go on as strangers'.";
+metrics::counter unreadable(refused_name, refused_help, R"(reason="unreadable")");
+metrics::counter own_cluster(refused_name, refused_help, R"(reason="own_cluster")");
+metrics::counter untrusted(refused_name, refused_help, R"(reason="untrusted")");
+metrics::counter expired(refused_name, refused_help, R"(reason="expired")");
+metrics::counter wrong_usage(refused_name, refused_help, R"(reason="wrong_usage")");
+metrics::counter nameless(refused_name, refused_help, R"(reason="nameless")");
 constexpr duration sweep_interval = seconds(15);
+
+metrics::counter& counter_of(certs::sip_refusal r) {
+  switch (r) {
+  case certs::sip_refusal::unreadable: return unreadable;
+  case certs::sip_refusal::own_cluster: return own_cluster;
+  case certs::sip_refusal::untrusted: return untrusted;
+  case certs::sip_refusal::expired: return expired;
+  case certs::sip_refusal::wrong_usage: return wrong_usage;
+  case certs::sip_refusal::nameless: return nameless;
+  }
+  return untrusted;
+}
+
+void note_refused_peer(certs::sip_refusal r, const endpoint& from, const std::string& leaf) {
+  counter_of(r).add();
+  if (!log::enabled(log::level::debug)) return;
+  log::debug("tls", fmt::format("the certificate that {} shows ({}) does not count for a peer: {}", from.text(),
+                                fmt::join(certs::sip_identities(leaf), ", "), certs::to_string(r)));
+}
 
 ip_address source_for(const std::vector<ip_address>& sources, ip_family family) {
   for (const ip_address& a : sources)
@@ -24,7 +52,8 @@ ip_address source_for(const std::vector<ip_address>& sources, ip_family family) 
 }
 
 std::string target_key(const sip::target& to) {
-  return fmt::format("{} {} {}", sip::param_name(to.transport), to.remote.text(), to.tls_name);
+  // One that was opened before its name became a trusted peer's was judged by other rules: it is not that one.
+  return fmt::format("{} {} {}{}", sip::param_name(to.transport), to.remote.text(), to.tls_name, to.trusted_peer ? " peer" : "");
 }
 
 } // namespace
@@ -60,6 +89,7 @@ struct stream_pool::impl final : sip_stream_user {
   }
 
   void accepted(owned_fd fd, sip::transport t);
+  void certify(sip_stream& s);
   void dial(sip_stream& s, const endpoint& remote, std::unique_ptr<tls_engine> tls, keep_alive k);
   void sweep();
 
@@ -96,7 +126,21 @@ void stream_pool::impl::on_sip_open(sip_stream& s) {
     }
     s.set_peer(peer->id);
   }
+  if (s.facts().flow.transport == sip::transport::tls) certify(s);
   live.add(s.facts().flow);
+}
+
+// Who the peer is by its certificate, if it showed one that counts. That it did not ends nothing: phones have
+// certificates of their makers, and are believed by their passwords.
+void stream_pool::impl::certify(sip_stream& s) {
+  const bool called = !s.target_key().empty();
+  if (!setup.peers || (called && !s.to_trusted_peer())) return;
+  const std::vector<std::string> chain = s.tls()->peer_chain();
+  if (chain.empty()) return;
+  auto who = setup.peers->judge(chain, called ? certs::sip_end::server : certs::sip_end::client);
+  if (!who) return note_refused_peer(who.error(), s.facts().flow.remote, chain.front());
+  peers_certified.add();
+  s.set_certified(std::make_shared<sip::certified_names>(std::move(who->names), who->until));
 }
 
 void stream_pool::impl::on_sip_closed(sip_stream& s, bool was_open, std::string_view why) {
@@ -165,10 +209,11 @@ void stream_pool::open(const sip::target& to, opened done) {
     const auto credentials = impl_->setup.outbound.get();
     if (!credentials) return done(std::nullopt);
     const std::string name = to.tls_name.empty() ? to.remote.ip.text() : to.tls_name;
-    tls = std::make_unique<tls_engine>(credentials, tls_options{.name = name});
+    tls = std::make_unique<tls_engine>(credentials, tls_options{.name = name, .peers = to.trusted_peer ? impl_->setup.peers : nullptr});
   }
   sip_stream& s = impl_->make(to.transport);
   s.set_target_key(key);
+  if (to.trusted_peer) s.set_to_trusted_peer();
   impl_->targets[key] = s.facts().flow.serial;
   s.when_open(std::move(done));
   impl_->dial(s, to.remote, std::move(tls), {});

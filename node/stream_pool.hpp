@@ -1,6 +1,7 @@
 #pragma once
 // The TCP and TLS connections and the `sip/2` links of one worker: accepted, opened, found again, closed. The worker's
 // thread only.
+#include "certs/sip_peer.hpp"
 #include "node/flow_registry.hpp"
 #include "node/link_peer.hpp"
 #include "node/loop.hpp"
@@ -25,6 +26,7 @@ struct stream_setup {
   tls_slot phones;      // shown to whoever connects to the SIPS port
   tls_slot outbound;    // trust for what we connect to over TLS, and our identity there
   tls_slot links;       // the node's own certificate
+  certs::sip_anchors_ptr peers; // whose word counts for peers that the settings name by TLS name; null: nobody's
   peer_verifier verify_peer;
   link_lookup where_is;
 };

@@ -6,6 +6,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -54,6 +55,8 @@ struct tls_engine::impl {
   void handshake();
   void receive(std::string& plain);
   int verify();
+  bool is_named_peer();
+  std::vector<std::string> peer_chain() const;
   void init();
 
   static impl& of(gnutls_session_t s) { return *static_cast<impl*>(::gnutls_session_get_ptr(s)); }
@@ -61,6 +64,7 @@ struct tls_engine::impl {
   static ssize_t push(gnutls_transport_ptr_t p, const giovec_t* parts, int count);
   static int pull_timeout(gnutls_transport_ptr_t p, unsigned) { return static_cast<impl*>(p)->waiting() > 0 ? 1 : 0; }
   static int after_client_hello(gnutls_session_t s);
+  static int before_proof(gnutls_session_t s, unsigned, unsigned, unsigned incoming, const gnutls_datum_t*);
   static int verify_peer(gnutls_session_t s) { return of(s).verify(); }
 };
 
@@ -100,9 +104,18 @@ int tls_engine::impl::after_client_hello(gnutls_session_t s) {
   return ::gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE, me.credentials->handle_for(named ? name.data() : ""));
 }
 
+// A phone shows whatever its maker gave it, also a certificate whose key usage allows no signatures, which GnuTLS ends a
+// handshake for. Compatibility mode lets that pass; set only now, when all is negotiated and the keys are agreed on, it
+// changes nothing else. certs::sip_anchors does not believe such a certificate.
+int tls_engine::impl::before_proof(gnutls_session_t s, unsigned, unsigned, unsigned incoming, const gnutls_datum_t*) {
+  if (incoming != 0) ::gnutls_session_enable_compatibility_mode(s);
+  return 0;
+}
+
 // GnuTLS calls it during a client's handshake; not 0 ends that. Links verify nothing here: their caller does, with
 // the cluster's own rules, before a byte of theirs counts.
 int tls_engine::impl::verify() {
+  if (options.peers) return is_named_peer() ? 0 : -1;
   gnutls_typed_vdata_st purpose{};
   purpose.type = GNUTLS_DT_KEY_PURPOSE_OID;
   purpose.data = reinterpret_cast<unsigned char*>(const_cast<char*>(GNUTLS_KP_TLS_WWW_SERVER));
@@ -128,6 +141,26 @@ int tls_engine::impl::verify() {
   return fits ? 0 : -1;
 }
 
+bool tls_engine::impl::is_named_peer() {
+  const auto who = options.peers->judge(peer_chain(), certs::sip_end::server);
+  if (!who) {
+    why = "its certificate is refused: " + std::string(certs::to_string(who.error()));
+    return false;
+  }
+  const bool named = std::ranges::find(who->names, to_lower(options.name)) != who->names.end(); // RFC 5922 §7.2
+  if (!named) why = "the certificate does not name " + options.name;
+  return named;
+}
+
+std::vector<std::string> tls_engine::impl::peer_chain() const {
+  unsigned count = 0;
+  const gnutls_datum_t* chain = ::gnutls_certificate_get_peers(session, &count);
+  std::vector<std::string> out;
+  for (unsigned i = 0; chain != nullptr && i < count; ++i)
+    out.emplace_back(reinterpret_cast<const char*>(chain[i].data), chain[i].size);
+  return out;
+}
+
 void tls_engine::impl::init() {
   const bool link = options.use == tls_use::link, server = options.end == tls_end::server;
   ::gnutls_init(&session, static_cast<unsigned>(server ? GNUTLS_SERVER : GNUTLS_CLIENT) | GNUTLS_NONBLOCK |
@@ -147,8 +180,11 @@ void tls_engine::impl::init() {
     ::gnutls_alpn_set_protocols(session, protocols.data(), static_cast<unsigned>(protocols.size()),
                                 link ? static_cast<unsigned>(GNUTLS_ALPN_MANDATORY) : 0u);
   if (server) {
-    if (!link) ::gnutls_handshake_set_post_client_hello_function(session, after_client_hello);
-    ::gnutls_certificate_server_set_request(session, link ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_IGNORE);
+    if (!link) {
+      ::gnutls_handshake_set_post_client_hello_function(session, after_client_hello);
+      ::gnutls_handshake_set_hook_function(session, GNUTLS_HANDSHAKE_CERTIFICATE_VERIFY, GNUTLS_HOOK_PRE, before_proof);
+    }
+    ::gnutls_certificate_server_set_request(session, link ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_REQUEST);
     return;
   }
   const bool is_address = ip_address::parse(options.name).has_value();
@@ -260,13 +296,6 @@ std::string tls_engine::alpn() const {
   return {reinterpret_cast<const char*>(d.data), d.size};
 }
 
-std::vector<std::string> tls_engine::peer_chain() const {
-  unsigned count = 0;
-  const gnutls_datum_t* chain = ::gnutls_certificate_get_peers(impl_->session, &count);
-  std::vector<std::string> out;
-  for (unsigned i = 0; chain != nullptr && i < count; ++i)
-    out.emplace_back(reinterpret_cast<const char*>(chain[i].data), chain[i].size);
-  return out;
-}
+std::vector<std::string> tls_engine::peer_chain() const { return impl_->peer_chain(); }
 
 } // namespace skald::node

@@ -1,6 +1,7 @@
 #pragma once
 // TLS of one connection without I/O (GnuTLS): ciphertext in, plaintext out, and the reverse. One thread at a time; an
 // engine may move to another thread between calls.
+#include "certs/sip_peer.hpp"
 #include "node/tls_credentials.hpp"
 
 #include <cstdint>
@@ -13,7 +14,9 @@ namespace skald::node {
 
 enum class tls_end : std::uint8_t { client, server };
 enum class tls_use : std::uint8_t {
-  sip,  // phones and foreign servers: TLS 1.2 or 1.3, the server's name verified by the client, no client certificate
+  // Phones and foreign servers: TLS 1.2 or 1.3, the server's name verified by the client. The server asks for a
+  // certificate, and takes none, or any: the caller judges peer_chain() after the handshake.
+  sip,
   link, // between nodes: TLS 1.3, both show certificates, no tickets; the caller judges peer_chain() after the handshake
 };
 
@@ -22,6 +25,9 @@ struct tls_options {
   tls_use use = tls_use::sip;
   std::string name{};              // client: sent as SNI (not an address), and verified unless `link`
   std::vector<std::string> alpn{}; // client: offered; server: spoken. With `link` one has to be agreed on
+  // Client, `sip`: who may sign for this server, and RFC 5922 §7 alone decides whom it names; null: the credentials'
+  // CAs, and DNS names as HTTPS has them besides.
+  certs::sip_anchors_ptr peers{};
 };
 
 enum class tls_state : std::uint8_t {

@@ -6,8 +6,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace skald::sip {
 
@@ -28,12 +30,19 @@ struct flow {
   bool operator==(const flow&) const = default;
 };
 
+// Who the other end of a TLS connection is by its certificate, which was verified for SIP (RFC 5922 §7).
+struct certified_names {
+  std::vector<std::string> names; // SIP domain identities, lower case
+  unix_ms until = 0;              // when the certificate ends
+};
+
 // What the transport knows about a message that arrived.
 struct arrival {
   sip::flow flow;
   mono_time at;
   node_id peer{};             // links: the node at the other end, verified by its certificate; else zero
   std::string sni{};          // TLS: the name the peer asked for
+  std::shared_ptr<const certified_names> certified{}; // TLS; null: nothing is known of who the peer is
   bool from_link() const { return flow.transport == transport::link; }
 };
 
@@ -42,6 +51,7 @@ struct target {
   sip::transport transport = sip::transport::udp; // udp, tcp, tls; links are opened by node id
   endpoint remote;
   std::string tls_name{};     // tls: the name to verify the peer's certificate against
+  bool trusted_peer = false;  // tls: what comes over it will be believed: the peers' anchors, and RFC 5922 §7 to the letter
   bool operator==(const target&) const = default;
 };
 

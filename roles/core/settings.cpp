@@ -94,14 +94,45 @@ std::optional<std::vector<std::string>> read_algorithms(std::string_view v) {
   return out;
 }
 
-std::optional<std::vector<std::string>> read_peers(std::string_view v) {
-  std::vector<std::string> out;
+// Why this cannot be a peer; "" if it can.
+std::string_view wrong_with_peer(std::string_view p) {
+  if (ip_address::parse(p)) return {};
+  if (p.find('*') != std::string_view::npos) return "wildcards name nobody (RFC 5922 §7.2): list each peer";
+  if (p.find('/') != std::string_view::npos) return "networks are not taken: list each address";
+  if (p.starts_with("sip:") || p.starts_with("sips:")) return "give the host alone, without sip:";
+  if (!is_host_name(p)) return p.find(':') != std::string_view::npos ? "give it without a port" : "that is no host name";
+  const std::string_view last = p.substr(p.rfind('.') + 1); // npos + 1 is 0
+  const bool number = std::ranges::all_of(last, [](char c) { return c >= '0' && c <= '9'; });
+  return number ? "that is neither an IP address nor a host name" : "";
+}
+
+template <class T>
+void sort_out(std::vector<T>& v) {
+  std::ranges::sort(v);
+  v.erase(std::unique(v.begin(), v.end()), v.end());
+}
+
+bool read_peers(settings& s, std::string_view v) {
+  std::vector<ip_address> addresses;
+  std::vector<std::string> names;
   for (const std::string_view p : items_of(v)) {
-    if (!ip_address::parse(p) && !is_host_name(p)) return std::nullopt;
-    out.push_back(to_lower(p));
+    if (!wrong_with_peer(p).empty()) return false;
+    if (const auto a = ip_address::parse(p)) addresses.push_back(*a);
+    else names.push_back(to_lower(p));
   }
-  if (out.size() > peers_max) return std::nullopt;
-  return out;
+  sort_out(addresses);
+  sort_out(names);
+  if (addresses.size() + names.size() > peers_max) return false;
+  s.peer_addresses = std::move(addresses);
+  s.peer_names = std::move(names);
+  return true;
+}
+
+// Which of the peers cannot be one, and why.
+std::string hint_for_peers(std::string_view v) {
+  for (const std::string_view p : items_of(v))
+    if (const std::string_view why = wrong_with_peer(p); !why.empty()) return "\"" + std::string(p.substr(0, 200)) + "\": " + std::string(why);
+  return "at most " + std::to_string(peers_max) + " peers are taken";
 }
 
 std::optional<std::vector<std::string>> read_emergency(std::string_view v) {
@@ -127,6 +158,7 @@ struct key_rule {
   setting_info info;
   std::string_view expected; // "… has to be EXPECTED"
   bool (*apply)(settings&, std::string_view);
+  std::string (*hint)(std::string_view wrong) = nullptr; // what is wrong with a value that apply refused
 };
 
 template <class T, class U>
@@ -176,7 +208,7 @@ const std::vector<key_rule>& rules() {
        }},
       {{"peers", "trusted peers: addresses or TLS names, separated by commas", ""},
        "a list of IP addresses and host names",
-       [](settings& s, std::string_view v) { return take(s.peers, read_peers(v)); }},
+       read_peers, hint_for_peers},
       {{"emergency", "numbers whose calls are taken under any overload, separated by commas", "112,911"},
        "a list of at most 64 user parts",
        [](settings& s, std::string_view v) { return take(s.emergency, read_emergency(v)); }},
@@ -245,6 +277,9 @@ bool settings::serves(std::string_view domain) const {
   return std::ranges::any_of(domains, [&](const std::string& d) { return equal_nocase(d, domain); });
 }
 
+bool settings::is_peer(const ip_address& a) const { return std::ranges::binary_search(peer_addresses, a); }
+bool settings::is_peer(std::string_view tls_name) const { return std::ranges::binary_search(peer_names, tls_name); }
+
 const std::vector<setting_info>& known_settings() {
   static const std::vector<setting_info> infos = [] {
     std::vector<setting_info> out;
@@ -267,7 +302,8 @@ outcome<void> check_setting(std::string_view key, std::string_view value) {
   if (value.size() <= value_bytes_max && rule->apply(scratch, trim(value))) return {};
   // A secret's text must not come back in an error.
   const std::string shown = rule->info.secret || value.size() > 200 ? "" : " \"" + std::string(value) + "\"";
-  return std::unexpected(failure{std::string(key) + ":" + shown + " has to be " + std::string(rule->expected), ""});
+  return std::unexpected(failure{std::string(key) + ":" + shown + " has to be " + std::string(rule->expected),
+                                 rule->hint && value.size() <= value_bytes_max ? rule->hint(trim(value)) : ""});
 }
 
 settings read_settings(std::string_view domain, const std::map<std::string, std::string>& stored) {

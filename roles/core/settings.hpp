@@ -1,5 +1,6 @@
 #pragma once
 // Cluster settings: durable state that every node must agree on (design §10), one record each in table::settings.
+#include "base/endpoint.hpp"
 #include "base/errors.hpp"
 
 #include <cstdint>
@@ -22,12 +23,15 @@ struct settings {
   std::string profile = "lan";            // lan | wan
   std::uint32_t ring_seconds = 180;
   std::string service_route;              // empty: none
-  std::vector<std::string> peers;         // trusted peers' addresses or TLS names
+  std::vector<ip_address> peer_addresses; // trusted peers by address; sorted
+  std::vector<std::string> peer_names;    // trusted peers by TLS name, lower case; sorted
   std::vector<std::string> emergency{"112", "911"}; // user parts that are taken under any overload
   std::uint32_t grant_min_s = 60, grant_max_s = 3600;
   std::string dns_server, dns_tsig_name, dns_tsig_algorithm, dns_tsig_secret; // the secret is never shown
 
   bool serves(std::string_view domain) const; // case-insensitive
+  bool is_peer(const ip_address& a) const;
+  bool is_peer(std::string_view tls_name) const; // lower case
 };
 
 // Every key `skald set` knows, with its help line. Unknown keys: outcome's hint names the nearest known one.

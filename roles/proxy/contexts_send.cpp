@@ -1,6 +1,7 @@
 // The sending half of contexts: ways, targets, Via, the timers of a branch.
 #include "roles/proxy/contexts.hpp"
 
+#include "base/encoding.hpp"
 #include "base/metrics.hpp"
 #include "roles/proxy/routes.hpp"
 
@@ -69,7 +70,8 @@ void contexts::next_target(const context_ptr& c, std::size_t i) {
   branch& b = c->branches[i];
   ++b.turn;
   if (b.target_at > 0) failovers.add();
-  const sip::target to = b.targets[b.target_at++];
+  sip::target to = b.targets[b.target_at++];
+  to.trusted_peer = to.transport == sip::transport::tls && c->facts().config->is_peer(to_lower(to.tls_name));
   // A host that swallows what it does not want would hold us for minutes.
   env_.timers.at(env_.clock.now() + open_time, [this, weak = std::weak_ptr(c), i, turn = b.turn] {
     const context_ptr c = weak.lock();

@@ -121,13 +121,10 @@ bool drop_our_challenges(const name_index& names, sip::message& response) {
   return left > 0 || (response.status() != 401 && response.status() != 407);
 }
 
-bool is_trusted_peer(const cluster_facts& facts, const sip::arrival& from) {
-  const std::string ip = from.flow.remote.ip.text();
-  return std::ranges::any_of(facts.config->peers, [&](const std::string& p) {
-    // A TLS name counts only where the transport verified the peer's certificate; SNI is what the peer asked for, and
-    // proves nothing. Until the arrival carries a verified name, only addresses count.
-    return p == ip;
-  });
+bool is_trusted_peer(const settings& s, const sip::arrival& from, unix_ms now) {
+  if (s.is_peer(from.flow.remote.ip)) return true;
+  if (!from.certified || from.certified->until <= now) return false;
+  return std::ranges::any_of(from.certified->names, [&](const std::string& n) { return s.is_peer(n); });
 }
 
 } // namespace skald::roles

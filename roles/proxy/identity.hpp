@@ -32,7 +32,8 @@ void drop_our_credentials(const name_index& names, sip::message& m);
 // Only the cluster challenges for its realms. False: a 401 or 407 without any challenge is left.
 bool drop_our_challenges(const name_index& names, sip::message& response);
 
-// Peers that the settings name, by address or TLS name.
-bool is_trusted_peer(const cluster_facts& facts, const sip::arrival& from);
+// Peers that the settings name, by address, or by a TLS name that a verified certificate of theirs gives (RFC 5922 §7).
+// The settings are those of this moment: who is taken off the list is a stranger on his open connections too.
+bool is_trusted_peer(const settings& s, const sip::arrival& from, unix_ms now);
 
 } // namespace skald::roles

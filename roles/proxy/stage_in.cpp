@@ -180,7 +180,7 @@ void from_subscriber(worker& w, const context_ptr& c, const std::string& caller)
 void run_in(worker& w, const context_ptr& c) {
   complete_via(*c);
   cut_our_params(*c->names, c->request);
-  const bool peer = is_trusted_peer(c->facts(), c->from);
+  const bool peer = is_trusted_peer(*c->facts().config, c->from, w.env.clock.wall());
   if (!peer) drop_assertions(c->request);
   if (c->is_invite()) w.calls.provisional(*c, 100);
   const auto u = sip::parse_uri(c->request.request_uri());

@@ -11,39 +11,10 @@ from cluster import Cluster
 from lab import wait_for
 from operator_kit import DOMAIN, answer, ask, private_file, refused, shell, unlike_nodes
 from phone import Phone, tls_context
-from rogues import Maker, blocks, openssl
+from rogues import Maker, PublicCa, blocks
 from scenario import main, scenario
 
 NET = "127.0.36"
-
-
-class PublicCa:
-    """A CA that is not the cluster's, as phones trust it."""
-
-    def __init__(self, dir):
-        self.dir = dir
-        os.makedirs(dir)
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
-                "-subj", "/CN=Public Test CA", "-keyout", f"{dir}/ca.key", "-out", f"{dir}/ca.pem")
-
-    def make(self, name, sans, days=90):
-        base = f"{self.dir}/{name}"
-        openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
-                "-keyout", base + ".key", "-out", base + ".csr")
-        with open(base + ".ext", "w") as f:
-            f.write("subjectAltName=" + ",".join("DNS:" + s for s in sans) + "\n")
-        if days > 0:
-            openssl("x509", "-req", "-in", base + ".csr", "-CA", f"{self.dir}/ca.pem", "-CAkey", f"{self.dir}/ca.key",
-                    "-CAcreateserial", "-extfile", base + ".ext", "-out", base + ".pem", "-days", str(days))
-        else:  # only `ca` takes an end in the past
-            with open(base + ".cnf", "w") as f:
-                f.write(f"[ca]\ndefault_ca=d\n[d]\nnew_certs_dir={self.dir}\ndatabase={self.dir}/index.txt\nrand_serial=yes\n"
-                        "default_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n")
-            open(f"{self.dir}/index.txt", "w").close()
-            openssl("ca", "-batch", "-config", base + ".cnf", "-extfile", base + ".ext", "-in", base + ".csr", "-notext",
-                    "-out", base + ".pem", "-cert", f"{self.dir}/ca.pem", "-keyfile", f"{self.dir}/ca.key",
-                    "-startdate", "20240101000000Z", "-enddate", "20250101000000Z")
-        return base + ".pem", base + ".key"
 
 
 def issuer_seen(c, node, server_name=DOMAIN):

@@ -1,6 +1,7 @@
 #include "tests/unit/node/cluster_fixture.hpp"
 
 #include "certs/pem.hpp"
+#include "tests/unit/certs/outside_ca.hpp"
 
 #include <doctest/doctest.h>
 
@@ -106,6 +107,50 @@ TEST_CASE("tls engine: links need TLS 1.3, a certificate of both, and a common p
   CHECK(stranger.server->state() == tls_state::failed);
 }
 
+TEST_CASE("tls engine: the SIPS server asks for a certificate, and takes none, or any; the caller sees what was shown") {
+  cluster c;
+  const auto server = *phone_credentials(c.issue("node1"), {});
+  const auto trust = certs::pem_encode("CERTIFICATE", c.issue("node2").ca);
+  const test::outside_ca outside;
+  const auto shown = [&](std::vector<tls_identity> identities) {
+    pair p(*tls_credentials::make(identities, trust, false), {.name = "example.com"}, server, {.end = server_end});
+    p.talk();
+    CHECK(p.client->state() == tls_state::open);
+    CHECK(p.server->state() == tls_state::open);
+    CHECK(p.client->write("hello"));
+    p.talk();
+    CHECK(p.at_server == "hello");
+    return p.server->peer_chain();
+  };
+  CHECK(shown({}).empty());
+  const auto good = outside.issue({.dns = {"gw.example.org"}});
+  CHECK(shown({{good.chain_pem(), good.key_pem()}}).at(0) == good.der);
+  const auto old = outside.issue({.dns = {"gw.example.org"}, .until_s = -60});
+  CHECK(shown({{old.chain_pem(), old.key_pem()}}).at(0) == old.der);
+  const auto odd = outside.issue({.purposes = {GNUTLS_KP_EMAIL_PROTECTION}});
+  CHECK(shown({{odd.chain_pem(), odd.key_pem()}}).at(0) == odd.der);
+}
+
+TEST_CASE("tls engine: towards a trusted peer the peers' CAs decide, and RFC 5922 §7 whom the certificate names") {
+  cluster c;
+  const auto node = c.issue("node1");
+  const test::outside_ca outside;
+  const auto peers = *certs::sip_anchors::make(outside.pem(), node.ca);
+  const auto outcome_of = [&](const test::certificate_wish& w, const std::string& name, const certs::sip_anchors_ptr& anchors) {
+    const auto crt = outside.issue(w);
+    pair p(*outbound_credentials(node), {.name = name, .peers = anchors}, *tls_credentials::make({{crt.chain_pem(), crt.key_pem()}}, {}, false), {.end = server_end});
+    p.talk();
+    return p.client->state() == tls_state::open ? std::string("open") : std::string(p.client->failure());
+  };
+  CHECK(outcome_of({.dns = {"gw.example.org"}}, "GW.example.org", peers) == "open");
+  CHECK(outcome_of({.dns = {"gw.example.org"}}, "gw.example.org", nullptr) != "open"); // not by CAs of the peers alone
+  CHECK(outcome_of({.uris = {"sip:example.org"}}, "example.org", peers) == "open");
+  CHECK(outcome_of({.dns = {"*.example.org"}}, "gw.example.org", peers).find("names no SIP domain") != std::string::npos);
+  CHECK(outcome_of({.uris = {"sip:example.org"}, .dns = {"gw.example.org"}}, "gw.example.org", peers) == "the certificate does not name gw.example.org");
+  CHECK(outcome_of({.dns = {"gw.example.org"}, .until_s = -60}, "gw.example.org", peers).find("expired") != std::string::npos);
+  CHECK(outcome_of({.dns = {"gw.example.org"}, .purposes = {GNUTLS_KP_TLS_WWW_CLIENT}}, "gw.example.org", peers).find("usage") != std::string::npos);
+}
+
 TEST_CASE("tls engine: garbage fails, and does not hang") {
   cluster c;
   tls_engine server(*phone_credentials(c.issue("node1"), {}), {.end = server_end});
@@ -133,4 +178,72 @@ TEST_CASE("tls: a phone's flow over the SIPS port carries its SNI, and new certi
   CHECK_FALSE(phone.sip.open(0, {sip::transport::tls, server.sip.sips(), "node1.example.com"}).has_value());
   CHECK(phone.sip.on(0, [&](worker& w) { return w.send(*f, request("OPTIONS", "z9hG4bKold", "TLS")); }));
   CHECK(server.sip.users[0]->wait_messages(2).size() == 2);
+}
+
+namespace {
+
+// A node of ours that believes an outside CA about peers, and gateways with this or that certificate.
+struct peering {
+  cluster c;
+  directory where;
+  test::outside_ca outside;
+  certs::bundle us = c.issue("node1"), other = c.issue("node2");
+  linked_node server{us, where, "127.0.0.1"};
+  peering() { server.sip.group.streams.peers = *certs::sip_anchors::make(outside.pem(), us.ca); }
+
+  tls_identity identity(const test::certificate_wish& w) const {
+    const auto crt = outside.issue(w);
+    return {crt.chain_pem(), crt.key_pem()};
+  }
+  std::unique_ptr<linked_node> gateway(const tls_identity& id) {
+    auto out = std::make_unique<linked_node>(other, where, "127.0.0.2");
+    out->sip.group.streams.outbound.set(*tls_credentials::make({id}, certs::pem_encode("CERTIFICATE", us.ca), false));
+    out->sip.group.streams.phones.set(*tls_credentials::make({id}, {}, false));
+    return out;
+  }
+  // What we know of who sent a request over that flow of `from`'s.
+  std::vector<std::string> known_of(linked_node& from, const sip::flow& over) {
+    CHECK(from.sip.on(0, [&](worker& w) { return w.send(over, request("MESSAGE", "z9hG4bKknown" + std::to_string(seen_), "TLS")); }));
+    while (true) { // answers are seen too
+      const auto all = server.sip.users[0]->wait_messages(++seen_);
+      REQUIRE(all.size() >= seen_);
+      if (all[seen_ - 1].method != "MESSAGE" || all[seen_ - 1].status != 0) continue;
+      const auto& who = all[seen_ - 1].from.certified;
+      return who ? who->names : std::vector<std::string>{};
+    }
+  }
+  std::size_t seen_ = 0;
+};
+
+using names = std::vector<std::string>;
+
+} // namespace
+
+TEST_CASE("tls: what a peer that connects proved of itself stands with its requests; what it did not, ends nothing (RFC 5922 §7)") {
+  peering p;
+  const auto known_as = [&](const tls_identity& id) {
+    const auto gateway = p.gateway(id);
+    const auto f = gateway->sip.open(0, {sip::transport::tls, p.server.sip.sips(), "example.com"});
+    REQUIRE(f.has_value());
+    return p.known_of(*gateway, *f);
+  };
+  CHECK(known_as(p.identity({.uris = {"sip:example.org"}})) == names{"example.org"});
+  CHECK(known_as(p.identity({.uris = {"sip:example.org"}, .until_s = -1})).empty());
+  CHECK(known_as({certs::pem_encode("CERTIFICATE", p.other.certificate), certs::pem_encode("PRIVATE KEY", p.other.key)}).empty());
+}
+
+TEST_CASE("tls: a connection that we opened to a trusted peer's name knows the peer; to any other server it does not") {
+  peering p;
+  const auto gateway = p.gateway(p.identity({.dns = {"gw.example.org"}}));
+  const auto open_to = [&](const char* name, bool trusted) {
+    return p.server.sip.open(0, {sip::transport::tls, gateway->sip.sips(), name, trusted});
+  };
+  const auto f = open_to("gw.example.org", true);
+  REQUIRE(f.has_value());
+  CHECK(p.server.sip.on(0, [&](worker& w) { return w.send(*f, request("OPTIONS", "z9hG4bKout", "TLS")); }));
+  const auto there = gateway->sip.users[0]->wait_messages(1);
+  REQUIRE(there.size() == 1);
+  CHECK(p.known_of(*gateway, there[0].from.flow) == names{"gw.example.org"});
+  CHECK_FALSE(open_to("other.example.org", true).has_value());
+  CHECK_FALSE(open_to("gw.example.org", false).has_value()); // by a CA of the peers, for a server that is no peer
 }

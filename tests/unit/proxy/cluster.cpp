@@ -87,6 +87,7 @@ dht::store_api& test_node::store() {
 }
 
 void test_node::open(const sip::target& to, std::move_only_function<void(std::optional<sip::flow>)> done) {
+  opened.push_back(to);
   if (opens_nothing) return;
   if (dead_flows.contains(to.remote) || (refuses_streams && to.transport != sip::transport::udp))
     return done(std::nullopt);
@@ -268,8 +269,8 @@ void cluster::deliver(test_node& from, const sip::flow& where, std::string bytes
 void cluster::deliver(phone& from, test_node& to, std::string bytes) {
   trace += fmt::format("---- {} -> {}\n{}\n", from.address.text(), to.name, bytes);
   const sip::flow f{.transport = sip::transport::udp, .local = to.sip_address(), .remote = from.address};
-  post([this, &to, f, bytes = std::move(bytes)]() mutable {
-    hand(to, std::move(bytes), {.flow = f, .at = clock.now()});
+  post([this, &to, f, certified = from.certified, bytes = std::move(bytes)]() mutable {
+    hand(to, std::move(bytes), {.flow = f, .at = clock.now(), .certified = certified});
   });
 }
 

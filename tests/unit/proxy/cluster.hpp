@@ -79,6 +79,7 @@ public:
   ip_address ip;
   facts_ptr facts_;
   std::set<endpoint> dead_flows;
+  std::vector<sip::target> opened; // what it was asked to open
   bool refuses_streams = false, opens_nothing = false; // towards foreign servers
   bool killed = false, frozen = false; // as with SIGKILL; as with SIGSTOP: what is sent to it waits
   std::vector<std::move_only_function<void()>> held;
@@ -144,6 +145,7 @@ public:
   endpoint address;
   std::string register_more; // header lines of REGISTER
   int silent = 0;            // 1: answers no keep-alive OPTIONS
+  std::shared_ptr<const sip::certified_names> certified; // what its TLS certificate proved
 
 private:
   friend class cluster;

@@ -70,7 +70,7 @@ TEST_CASE("trust: never an open relay") {
 TEST_CASE("trust: inbound peers alone, if the domain says so") {
   testing::cluster c{1, [](settings& s) {
                        s.inbound = inbound_policy::peers;
-                       s.peers = {"203.0.113.10"};
+                       s.peer_addresses = {*ip_address::parse("203.0.113.10")};
                      }};
   phone& bob = c.add_phone("bob", "192.0.2.2:5062");
   phone& carol = c.add_stranger("carol", "203.0.113.9:5060");
@@ -80,6 +80,59 @@ TEST_CASE("trust: inbound peers alone, if the domain says so") {
   CHECK(carol.take_response(403));
   peer.request(c.node(0), "MESSAGE", bob.aor());
   CHECK(bob.take_request("MESSAGE"));
+}
+
+TEST_CASE("trust: a peer by TLS name counts while its certificate names it, is in force, and the settings name it (RFC 5922 §7)") {
+  testing::cluster c{1, [](settings& s) {
+                       s.inbound = inbound_policy::peers;
+                       s.peer_names = {"carrier.example", "sbc.example"};
+                     }};
+  phone& bob = c.add_phone("bob", "192.0.2.2:5062");
+  phone& peer = c.add_stranger("dan", "203.0.113.10:5060");
+  bob.register_at(c.node(0));
+  const std::string said = "P-Asserted-Identity: <sip:dan@carrier.example>\r\n";
+  const auto believed = [&] {
+    bob.clear(), peer.clear();
+    peer.request(c.node(0), "MESSAGE", bob.aor(), {.more = said});
+    const auto m = bob.take_request("MESSAGE");
+    CHECK(m.has_value() == !peer.take_response(403).has_value());
+    return m && m->has(sip::header::p_asserted_identity);
+  };
+  const auto certificate = [&](std::vector<std::string> names, unix_ms lasts) {
+    return std::make_shared<sip::certified_names>(std::move(names), c.clock.wall() + lasts);
+  };
+  CHECK_FALSE(believed());
+  peer.certified = certificate({"other.example", "carrier.example"}, 60'000);
+  CHECK(believed());
+  peer.certified = certificate({"other.example", "x.carrier.example", "example"}, 60'000);
+  CHECK_FALSE(believed());
+  peer.certified = certificate({"sbc.example"}, 60'000);
+  CHECK(believed());
+  c.advance(seconds(61)); // it ends, though its connection does not
+  CHECK_FALSE(believed());
+  peer.certified = certificate({"sbc.example"}, 600'000);
+  CHECK(believed());
+  c.set_facts([](cluster_facts& f) {
+    auto s = std::make_shared<settings>(*f.config);
+    s->peer_names = {"carrier.example"};
+    f.config = s;
+  });
+  CHECK_FALSE(believed());
+}
+
+TEST_CASE("trust: what goes to a peer's TLS name has to find that peer there; other servers are no peers") {
+  testing::cluster c{1, [](settings& s) { s.peer_names = {"sbc.example"}; }};
+  phone& alice = c.add_phone("alice", "192.0.2.1:5062");
+  alice.register_at(c.node(0));
+  const auto opened = [&](const std::string& host, sip::transport t) {
+    c.dns[host] = {{t, *endpoint::parse("203.0.113.9:5061"), t == sip::transport::tls ? host : std::string()}};
+    alice.request(c.node(0), "MESSAGE", "sip:dan@" + host);
+    REQUIRE_FALSE(c.node(0).opened.empty());
+    return c.node(0).opened.back();
+  };
+  CHECK(opened("SBC.example", sip::transport::tls).trusted_peer);
+  CHECK_FALSE(opened("other.example", sip::transport::tls).trusted_peer);
+  CHECK_FALSE(opened("sbc.example", sip::transport::tcp).trusted_peer); // nothing there proves a name
 }
 
 TEST_CASE("trust: REGISTER for another domain is 403, for a user of another 404") {

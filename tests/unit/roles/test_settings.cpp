@@ -57,6 +57,27 @@ TEST_CASE("settings: a wrong value is refused with what it has to be") {
   }
 }
 
+TEST_CASE("settings: peers are addresses and TLS names; each of them that cannot be one is named, with why") {
+  const settings s = read_settings("example.com", {{"peers", "SBC.Carrier.example, 2001:DB8:0::1,192.0.2.7 sbc.carrier.example gw"}});
+  CHECK(s.peer_names == std::vector<std::string>{"gw", "sbc.carrier.example"});
+  CHECK(s.peer_addresses.size() == 2);
+  CHECK(s.is_peer(*ip_address::parse("2001:db8::1")));
+  CHECK(s.is_peer(*ip_address::parse("192.0.2.7")));
+  CHECK_FALSE(s.is_peer(*ip_address::parse("192.0.2.8")));
+  CHECK(s.is_peer("gw"));
+  CHECK_FALSE(s.is_peer("carrier.example"));
+  CHECK_FALSE(s.is_peer("x.sbc.carrier.example"));
+  for (const auto& [wrong, why] : std::vector<std::pair<std::string_view, std::string_view>>{
+           {"*.carrier.example", "wildcard"}, {"192.0.2.300", "neither"}, {"10.0.0.0/8", "networks"}, {"sip:gw.example", "without sip:"},
+           {"gw.example:5061", "port"}, {"a_b..example", "no host name"}, {".example", "no host name"}}) {
+    CAPTURE(wrong);
+    const auto checked = check_setting("peers", "good.example, " + std::string(wrong));
+    REQUIRE_FALSE(checked.has_value());
+    CHECK(checked.error().hint.find(wrong) != std::string::npos);
+    CHECK(checked.error().hint.find(why) != std::string::npos);
+  }
+}
+
 TEST_CASE("settings: right values are taken") {
   for (const auto& [key, value] : std::vector<std::pair<std::string_view, std::string_view>>{
            {"digest_algorithms", "SHA-256,MD5"}, {"hide_users", "on"}, {"service_route", "<sip:p.example.com;lr>"},
