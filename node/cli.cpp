@@ -140,6 +140,15 @@ void add_users(CLI::App& app, parsed& p) {
   command(*user, p, "del", "delete a subscriber", [&p] { return cmd_user_del(p.context, p.text); })
       ->add_option("AOR", p.text, "user@domain")->required();
   command(*user, p, "list", "list subscribers", [&p] { return cmd_user_list(p.context); });
+  CLI::App* alias = group(*user, "alias", "further addresses of a subscriber");
+  for (const bool add : {true, false}) {
+    CLI::App* sub = command(*alias, p, add ? "add" : "del", add ? "let a subscriber be called by, and present, another address" : "take an alias from a subscriber",
+                            [&p, add] { return cmd_user_alias(p.context, p.text, p.second, add ? alias_change::add : alias_change::remove); });
+    sub->add_option("AOR", p.text, "the subscriber, user@domain")->required();
+    sub->add_option("ALIAS", p.second, "the other address, user@domain")->required();
+  }
+  command(*alias, p, "list", "list a subscriber's aliases", [&p] { return cmd_user_alias_list(p.context, p.text); })
+      ->add_option("AOR", p.text, "user@domain")->required();
   command(*user, p, "import", "add many: CSV with a header line aor,password or aor,ha1-md5[,ha1-sha256]",
           [&p] { return cmd_user_import(p.context, p.text); })
       ->add_option("FILE", p.text, "the file; - for standard input")->required();

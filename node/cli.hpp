@@ -52,6 +52,9 @@ int cmd_version(const cli_context& c);
 int cmd_user_add(const cli_context& c, const std::string& aor, bool password_stdin, bool must_exist);
 int cmd_user_del(const cli_context& c, const std::string& aor);
 int cmd_user_list(const cli_context& c);
+enum class alias_change : std::uint8_t { add, remove };
+int cmd_user_alias(const cli_context& c, const std::string& aor, const std::string& alias, alias_change what);
+int cmd_user_alias_list(const cli_context& c, const std::string& aor);
 int cmd_user_import(const cli_context& c, const std::string& file);
 
 } // namespace skald::node

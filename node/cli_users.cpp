@@ -131,7 +131,24 @@ int cmd_user_list(const cli_context& c) {
   if (!socket) return report(c, socket.error(), exit_unreachable);
   const auto got = ask_node(*socket, "GET", "/v1/users");
   if (!got || got->status >= 400 || c.json) return answer_of(c, got, "");
-  print_table(json::parse(got->body, nullptr, false), {{"AOR", "aor"}, {"OWNER", "owner"}, {"DIGESTS", "digests"}}, "no subscribers");
+  print_table(json::parse(got->body, nullptr, false), {{"AOR", "aor"}, {"OWNER", "owner"}, {"DIGESTS", "digests"}, {"ALIASES", "aliases"}}, "no subscribers");
+  return exit_done;
+}
+
+int cmd_user_alias(const cli_context& c, const std::string& aor, const std::string& alias, alias_change what) {
+  const outcome<std::string> socket = find_control_socket(c.control);
+  if (!socket) return report(c, socket.error(), exit_unreachable);
+  const bool add = what == alias_change::add;
+  return answer_of(c, ask_node(*socket, add ? "POST" : "DELETE", "/v1/users/aliases", {{"aor", aor}, {"alias", alias}}),
+                   add ? fmt::format("{} is an alias of {}", alias, aor) : fmt::format("{} is no alias of {} any more", alias, aor));
+}
+
+int cmd_user_alias_list(const cli_context& c, const std::string& aor) {
+  const outcome<std::string> socket = find_control_socket(c.control);
+  if (!socket) return report(c, socket.error(), exit_unreachable);
+  const auto got = ask_node(*socket, "GET", "/v1/users/aliases", {{"aor", aor}});
+  if (!got || got->status >= 400 || c.json) return answer_of(c, got, "");
+  print_table(json::parse(got->body, nullptr, false), {{"ALIAS", "alias"}, {"OF", "aor"}}, "no aliases");
   return exit_done;
 }
 

@@ -154,6 +154,9 @@ void control_routes::dispatch(const control_request& r, respond done) {
       {"PUT", "/v1/users", &control_routes::change_password},
       {"DELETE", "/v1/users", &control_routes::delete_user},
       {"POST", "/v1/users/import", &control_routes::import_users},
+      {"GET", "/v1/users/aliases", &control_routes::list_aliases},
+      {"POST", "/v1/users/aliases", &control_routes::add_alias},
+      {"DELETE", "/v1/users/aliases", &control_routes::delete_alias},
   };
   const auto found = std::ranges::find_if(table, [&](const route& x) { return x.method == r.method && x.path == r.path; });
   if (found == std::end(table)) return done(reply_failure({fmt::format("no such request: {} {}", r.method, r.path)}, 404));
@@ -245,7 +248,7 @@ json control_routes::answer_page(const std::string& what, const std::string& arg
       json digests = json::array();
       if (!s->hashes.md5_user.empty()) digests.push_back("MD5");
       if (!s->hashes.sha256_user.empty()) digests.push_back("SHA-256");
-      return json{{"aor", s->aor}, {"owner", services_.facts()->view->me().body.name}, {"digests", digests}};
+      return json{{"aor", s->aor}, {"owner", services_.facts()->view->me().body.name}, {"digests", digests}, {"aliases", s->aliases}};
     });
   } else if (what == "tls") {
     rows.push_back(services_.local_tls());

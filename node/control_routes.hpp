@@ -9,11 +9,13 @@
 #include "node/loop.hpp"
 #include "node/shared_state.hpp"
 #include "roles/core/ports.hpp"
+#include "roles/core/subscriber.hpp"
 
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 namespace skald::node {
 
@@ -74,7 +76,17 @@ private:
   void add_user(const control_request&, respond done);
   void change_password(const control_request&, respond done);
   void delete_user(const control_request&, respond done);
+  void delete_record(const std::string& aor, respond done);
   void import_users(const control_request&, respond done);
+  // control_aliases.cpp
+  void list_aliases(const control_request&, respond done);
+  void add_alias(const control_request&, respond done);
+  void delete_alias(const control_request&, respond done);
+  void write_alias(roles::subscriber who, const std::string& alias, respond done);
+  using signposts_gone = std::move_only_function<void(dht::write_result, std::size_t dropped)>;
+  void drop_signposts(const std::string& aor, std::vector<std::string> aliases, signposts_gone done, std::size_t dropped = 0);
+  // The subscriber himself, or the refusal: nobody, an alias, in doubt.
+  void with_subscriber(const std::string& aor, respond done, std::move_only_function<void(roles::subscriber, respond)> then);
 
   void ask_all(const std::string& what, const std::string& sort_key, respond done);
   void put_settings(std::vector<dht::change> changes, nlohmann::json answer, respond done);
@@ -88,6 +100,7 @@ private:
 std::vector<std::string> missing_names(const dht::store_stats& s, const dht::view& v);
 control_reply reply_json(const nlohmann::json& j, int status = 200);
 control_reply reply_failure(const failure& f, int status);
+failure is_an_alias(const roles::subscriber& signpost); // as an operator is told
 control_reply reply_write(const dht::write_result& w, const nlohmann::json& answer); // 200, or why not
 std::string metrics_text(); // Prometheus exposition format
 

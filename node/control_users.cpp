@@ -40,7 +40,9 @@ void control_routes::add_user(const control_request& r, respond done) {
   if (!services_.facts()->config->serves(roles::domain_of(*aor))) return done(reply_failure(not_served(*aor), 400));
   const ring_key key = dht::key_of_aor(*aor);
   services_.store->fetch(dht::table::subscribers, key, [this, key, aor = *aor, password = given->password, done = std::move(done)](dht::fetch_result f) mutable {
-    if (roles::subscriber_in(f.records)) return done(reply_failure({fmt::format("{} exists already", aor), "change it with: skald user passwd " + aor}, 409));
+    const auto there = roles::subscriber_in(f.records);
+    if (there && !there->alias_of.empty()) return done(reply_failure(is_an_alias(*there), 409));
+    if (there) return done(reply_failure({fmt::format("{} exists already", aor), "change it with: skald user passwd " + aor}, 409));
     if (!f.firm) return done(reply_failure({"no node that must know could be asked", "see: skald members"}, 503));
     services_.store->put(dht::table::subscribers, key, {roles::put_subscriber(roles::make_subscriber(aor, password, now()))},
                          [aor, done = std::move(done)](dht::write_result w) mutable { done(reply_write(w, {{"added", aor}})); });
@@ -52,30 +54,34 @@ void control_routes::change_password(const control_request& r, respond done) {
   if (!given) return done(reply_failure(given.error(), 400));
   const auto aor = aor_of(given->aor);
   if (!aor) return done(reply_failure(aor.error(), 400));
-  const ring_key key = dht::key_of_aor(*aor);
-  services_.store->fetch(dht::table::subscribers, key, [this, key, aor = *aor, password = given->password, done = std::move(done)](dht::fetch_result f) mutable {
-    auto found = roles::subscriber_in(f.records);
-    if (!found) return done(reply_failure({fmt::format("there is no {}", aor), "see: skald user list"}, 404));
-    roles::set_password(*found, password);
-    services_.store->put(dht::table::subscribers, key, {roles::put_subscriber(*found)},
-                         [aor, done = std::move(done)](dht::write_result w) mutable { done(reply_write(w, {{"changed", aor}})); });
+  with_subscriber(*aor, std::move(done), [this, password = given->password](roles::subscriber who, respond done) {
+    roles::set_password(who, password);
+    services_.store->put(dht::table::subscribers, dht::key_of_aor(who.aor), {roles::put_subscriber(who)},
+                         [aor = who.aor, done = std::move(done)](dht::write_result w) mutable { done(reply_write(w, {{"changed", aor}})); });
   });
 }
 
 void control_routes::delete_user(const control_request& r, respond done) {
   const auto aor = aor_of(r.arg("aor"));
   if (!aor) return done(reply_failure(aor.error(), 400));
-  const ring_key key = dht::key_of_aor(*aor);
-  services_.store->fetch(dht::table::subscribers, key, [this, key, aor = *aor, done = std::move(done)](dht::fetch_result f) mutable {
-    if (!roles::subscriber_in(f.records)) return done(reply_failure({fmt::format("there is no {}", aor), "see: skald user list"}, f.firm ? 404 : 503));
-    services_.store->put(dht::table::subscribers, key, {roles::delete_subscriber()}, [this, key, aor, done = std::move(done)](dht::write_result w) mutable {
+  with_subscriber(*aor, std::move(done), [this](roles::subscriber who, respond done) {
+    // The signposts first: while his record stands the command can be given again, and finds those that are left.
+    drop_signposts(who.aor, who.aliases, [this, aor = who.aor, done = std::move(done)](dht::write_result w, std::size_t) mutable {
       if (!w.outcome) return done(reply_write(w, {}));
-      // Its bindings go with it: a deleted subscriber must not ring.
-      services_.store->fetch(dht::table::bindings, key, [this, key, aor, done = std::move(done)](dht::fetch_result b) mutable {
-        std::vector<dht::change> gone;
-        for (const dht::record& rec : b.records) gone.push_back({rec.item, {}, 0, true});
-        services_.store->put(dht::table::bindings, key, std::move(gone), [aor, done = std::move(done)](dht::write_result x) mutable { done(reply_write(x, {{"deleted", aor}})); });
-      });
+      delete_record(aor, std::move(done));
+    });
+  });
+}
+
+void control_routes::delete_record(const std::string& aor, respond done) {
+  const ring_key key = dht::key_of_aor(aor);
+  services_.store->put(dht::table::subscribers, key, {roles::delete_subscriber()}, [this, key, aor, done = std::move(done)](dht::write_result w) mutable {
+    if (!w.outcome) return done(reply_write(w, {}));
+    // Its bindings go with it: a deleted subscriber must not ring.
+    services_.store->fetch(dht::table::bindings, key, [this, key, aor, done = std::move(done)](dht::fetch_result b) mutable {
+      std::vector<dht::change> gone;
+      for (const dht::record& rec : b.records) gone.push_back({rec.item, {}, 0, true});
+      services_.store->put(dht::table::bindings, key, std::move(gone), [aor, done = std::move(done)](dht::write_result x) mutable { done(reply_write(x, {{"deleted", aor}})); });
     });
   });
 }
