@@ -6,6 +6,7 @@ namespace skald::dht {
 namespace {
 
 metrics::counter forwarded("skald_store_puts_forwarded_total", "Writes sent to another node that owns the key");
+metrics::counter stale("skald_store_puts_stale_total", "Writes from other nodes not done: they came too late");
 metrics::counter overloads("skald_store_puts_refused_total", "Writes refused: too many on their way to owners");
 
 rule unconditional(std::vector<change> changes) {
@@ -58,7 +59,7 @@ void forwarded_puts::attempt(std::uint64_t number) {
     return;
   }
   forwarded.add();
-  if (c_.send(*owner, store_put{number, op.table, op.key, op.changes}.encode())) return;
+  if (c_.send(*owner, store_put{number, op.table, op.key, op.changes, c_.now()}.encode())) return;
   op.at.reset();
   retry_ = true;
 }
@@ -78,7 +79,14 @@ void forwarded_puts::finish(std::uint64_t number, write_result r) {
   node.mapped().done(std::move(r));
 }
 
+// What lay in a queue while this node, or the network, stood still may have been done by the next owner long ago, and
+// undone since: it is not done again.
 void forwarded_puts::on_put(const node_id& from, store_put q) {
+  if (q.asked != 0 && c_.now() - q.asked > put_age_max.count()) {
+    stale.add();
+    c_.send(from, store_put_done{q.number, static_cast<std::uint8_t>(write_error::not_active), 0, {}}.encode());
+    return;
+  }
   const auto guard = std::weak_ptr<int>(c_.alive);
   writes_.begin(q.table, q.key, unconditional(std::move(q.changes)),
                 [this, guard, from, number = q.number](write_result r) {

@@ -10,6 +10,9 @@
 
 namespace skald::dht {
 
+// A put that was on its way for longer is not done: its sender has long gone on to the next owner.
+inline constexpr milliseconds put_age_max{500};
+
 class forwarded_puts {
 public:
   forwarded_puts(store_context& c, owner_writes& writes) : c_(c), writes_(writes) {}

@@ -201,8 +201,9 @@ result<store_records> store_records::decode(const frame& f) {
 
 frame store_put::encode() const {
   return make_frame(frame_type::store_put, [&](pack::writer& p) {
-    p.array(4).uint(number).uint(static_cast<std::uint8_t>(table)).bin(key.view()).array(changes.size());
+    p.array(asked != 0 ? 5 : 4).uint(number).uint(static_cast<std::uint8_t>(table)).bin(key.view()).array(changes.size());
     for (const auto& c : changes) p.array(4).bin(c.item).bin(c.value).sint(c.expires).boolean(c.remove);
+    if (asked != 0) p.sint(asked);
   });
 }
 
@@ -214,17 +215,20 @@ result<store_put> store_put::decode(const frame& f) {
     q.number = in.uint();
     q.table = unpack_table(in);
     q.key = in.id<ring_key>();
-    pack::fields list = in.array(changes_max);
-    while (list.more()) {
-      pack::fields one = list.array();
-      change c;
-      c.item = one.bin();
-      c.value = one.bin();
-      c.expires = one.sint();
-      c.remove = one.boolean();
-      bounded(one, c.item, c.value);
-      q.changes.push_back(std::move(c));
+    {
+      pack::fields list = in.array(changes_max);
+      while (list.more()) {
+        pack::fields one = list.array();
+        change c;
+        c.item = one.bin();
+        c.value = one.bin();
+        c.expires = one.sint();
+        c.remove = one.boolean();
+        bounded(one, c.item, c.value);
+        q.changes.push_back(std::move(c));
+      }
     }
+    q.asked = in.sint();
   }
   if (!r.ok()) return std::unexpected(errc::malformed);
   return q;

@@ -90,6 +90,7 @@ struct store_put {
   dht::table table{};
   ring_key key;
   std::vector<change> changes;
+  unix_ms asked = 0; // cluster time when it was sent; 0: the sender does not say
 
   frame encode() const;
   static result<store_put> decode(const frame& f);

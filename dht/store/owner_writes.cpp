@@ -218,10 +218,15 @@ void owner_writes::write_back(const operation& op) {
   back.key = op.key;
   back.answered = true;
   for (auto r : op.former) {
+    // Just above the write that failed, not at the present time: a write that another owner had acknowledged
+    // meanwhile is later than both.
+    const auto failed_at = std::ranges::find(op.records, r.item, &record::item);
+    version v = failed_at != op.records.end() ? failed_at->version : op.records.front().version; // a floor took it along
+    ++v.hlc;
     const auto held = c_.tables.find(r.table, r.key, r.item);
-    const auto v = c_.clock_of_versions.next(c_.now(), held ? held->version : version{});
-    if (!v) continue;
-    r.version = *v;
+    if (held && held->version >= v) continue;
+    c_.clock_of_versions.seen(v, c_.now());
+    r.version = v;
     back.records.push_back(std::move(r));
   }
   if (back.records.empty()) return;

@@ -62,10 +62,10 @@ outcome<void> store::load() {
     // Without it the base tells whom to ask, as it does for a new node.
     if (!saved->empty() && !c.where.restore(*saved)) log::error("store", "the saved lists and sources are unreadable and are left out");
   }
+  // Nothing expires here: this node's clock may be wrong, and the cluster's time is not known yet.
   return c.disk.load([&](record&& r) {
-    const auto now = c.now();
-    c.clock_of_versions.seen(r.version, now);
-    c.tables.merge(std::move(r), now);
+    c.clock_of_versions.seen(r.version, c.now());
+    c.tables.merge(std::move(r), 0);
   });
 }
 
@@ -273,7 +273,7 @@ void store::tick() {
   puts_->tick();
   merges_->tick();
   handover_->tick();
-  c.tables.sweep(c.now(), swept_keys_per_tick);
+  if (c.where.serving()) c.tables.sweep(c.now(), swept_keys_per_tick); // before, the time may be this node's own
   if (c.disk.pending() || !disk_ok_) flush_soon();
   auto r = c.disk.rewrite_step(c.tables);
   if (++ticks_ % ticks_per_sync == 0) {
@@ -302,7 +302,8 @@ void store::write(table t, const ring_key& k, rule r, std::move_only_function<vo
 void store::fetch(table t, const ring_key& k, std::move_only_function<void(fetch_result)> done) {
   context_->ports.post([this, guard = std::weak_ptr<int>(context_->alive), t, k, done = std::move(done)]() mutable {
     if (!guard.lock()) return;
-    if (context_->where.answers_for(t, k)) return done({read(t, k), true});
+    // Only the owner answers by itself: a copy may be asked before the last write has reached it.
+    if (context_->where.owner_here(k) && context_->where.answers_for(t, k)) return done({read(t, k), true});
     fetches_->fetch(t, k, std::move(done));
   });
 }

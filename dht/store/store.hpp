@@ -52,7 +52,8 @@ struct record {
   bool removed = false;    // a tombstone
   std::uint64_t value_hash = 0; // of the value that an expired stub has no more; 0 otherwise
 
-  bool live(unix_ms now) const { return !removed && (expires == 0 || expires > now); }
+  // A stub is none, whatever time it is: clocks step back, its value does not come back.
+  bool live(unix_ms now) const { return !removed && value_hash == 0 && (expires == 0 || expires > now); }
   bool operator==(const record&) const = default;
 };
 

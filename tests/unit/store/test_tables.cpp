@@ -91,6 +91,16 @@ TEST_CASE("tables: a stub is the same record to a merge, on either side, and ove
   CHECK(c.digest(partition_of(full.key), cut0) == a.digest(partition_of(full.key), cut0));
 }
 
+TEST_CASE("tables: a stub that a clock gone wrong made is never live, and gets its value back from who has it") {
+  memory_tables a;
+  const auto full = make(1, "phone", "v", t0, t0 + 1000);
+  a.merge(full, t0 + 5000); // this node believes that it has expired
+  CHECK(a.live(table::bindings, full.key, t0).empty()); // and then learns the time
+  CHECK(a.merge(full, t0));
+  CHECK(a.live(table::bindings, full.key, t0) == std::vector<record>{full});
+  CHECK_FALSE(a.merge(full, t0));
+}
+
 TEST_CASE("tables: equal versions with other bytes converge, as records and as stubs (§10 scenario 19)") {
   memory_tables a, b;
   const auto x = make(1, "phone", "one", t0, t0 + 1000), y = make(1, "phone", "two", t0, t0 + 1000);

@@ -93,7 +93,8 @@ TEST_CASE("wire: the store's messages are as their stored samples") {
   const auto node = an_id<node_id>(0xcd);
   holds("store_records", store_records{5, true, {a_record("phone"), a_record("gone", true)}, {}, {}}, last_element::appended);
   holds("store_records_with_sources", store_records{5, true, {a_record("phone"), stub}, stamp, {node}});
-  holds("store_put", store_put{6, table::settings, key, {{"profile", "lan", 0, false}, {"inbound", "", 0, true}}});
+  holds("store_put", store_put{6, table::settings, key, {{"profile", "lan", 0, false}, {"inbound", "", 0, true}}}, last_element::appended);
+  holds("store_put_with_time", store_put{6, table::settings, key, {{"profile", "lan", 0, false}}, 1'700'000'000'123});
   holds("store_put_done", store_put_done{6, store_put_done::done, 0, {a_record("phone")}});
   holds("store_put_done_refused",
         store_put_done{7, static_cast<std::uint8_t>(write_error::refused), -423, {}});

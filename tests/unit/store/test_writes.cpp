@@ -72,6 +72,39 @@ TEST_CASE("store: a write that no copy acknowledges fails after 2 s and the form
   CHECK(c.at(0).stats().copying == 0);
 }
 
+TEST_CASE("store: what is written back never beats a later acknowledged write of another owner") {
+  cluster c;
+  c.start({"", "", ""});
+  const auto k = c.key_owned_by(0);
+  REQUIRE(c.write(0, k, "phone", "former").outcome.has_value());
+  c.run(milliseconds(50));
+  c.cut(0, 1);
+  c.cut(0, 2);
+  c.nodes[0]->view_frozen = true; // it does not know that it is held for dead
+  std::optional<write_result> lost;
+  c.at(0).write(table::bindings, k, [](const auto&) { return std::vector<change>{{"phone", "lost", 0, false}}; },
+                [&](write_result r) { lost = std::move(r); });
+  c.run(milliseconds(500));
+  c.nodes[0]->in_view = false;
+  c.publish();
+  const auto next = c.owner_of(k);
+  REQUIRE(next != 0);
+  REQUIRE(c.run_until([&] { return c.at(next).answers_for(k); }));
+  REQUIRE(c.write(next, k, "phone", "later").outcome.has_value());
+  REQUIRE(c.run_until([&] { return lost.has_value(); })); // and now the former state is written back, over there
+  CHECK_FALSE(lost->outcome.has_value());
+  CHECK(c.value(0, k, "phone") == "former");
+  c.heal(0, 1);
+  c.heal(0, 2);
+  c.nodes[0]->view_frozen = false;
+  c.nodes[0]->in_view = true;
+  ++c.nodes[0]->life;
+  c.publish();
+  REQUIRE(c.run_until([&] { return c.value(0, k, "phone") == "later"; }));
+  c.run(seconds(2));
+  for (std::size_t n = 0; n < 3; ++n) CHECK(c.value(n, k, "phone") == "later");
+}
+
 TEST_CASE("store: a copy that does not see the sender as the owner stores nothing, and is asked again") {
   cluster c;
   c.start({"", ""});
@@ -187,6 +220,45 @@ TEST_CASE("store: a put reaches the owner from any node and brings its answer ba
       CHECK(f.records.size() == 1);
     }
   }
+}
+
+TEST_CASE("store: a put that lay in a queue for longer than its sender waits is not done any more") {
+  cluster c;
+  c.start({"", "", ""});
+  const auto k = c.key_owned_by(0);
+  // What node 1 sends to the owner stays on the way for a second, and the sender hears nothing meanwhile.
+  std::vector<frame> held;
+  c.lose = [&](const node_id& from, const node_id& to, const frame& f) {
+    if (f.type != frame_type::store_put || from != c.nodes[1]->id || to != c.nodes[0]->id) return false;
+    held.push_back(f);
+    return true;
+  };
+  std::optional<write_result> r;
+  c.at(1).put(table::settings, k, {{"profile", "old", 0, false}}, [&](write_result w) { r = std::move(w); });
+  REQUIRE(c.run_until([&] { return !held.empty(); }));
+  REQUIRE(c.run_until([&] { return r.has_value(); })); // it gave up
+  REQUIRE(c.write(0, k, "profile", "new", table::settings).outcome.has_value());
+  c.lose = nullptr;
+  CHECK(c.at(0).on_frame(c.nodes[1]->id, held.front()));
+  c.run(seconds(1));
+  CHECK(c.value(0, k, "profile", table::settings) == "new");
+}
+
+TEST_CASE("store: a copy asks the owner before it answers: the last write may not have reached it") {
+  cluster c;
+  c.start({"", "", ""});
+  const auto k = c.key_owned_by(0);
+  const auto listed = c.list_of(k);
+  const auto late = listed[2];
+  REQUIRE(c.write(0, k, "phone", "old").outcome.has_value());
+  c.run(milliseconds(50));
+  c.lose = [&](const node_id&, const node_id& to, const frame& f) { return f.type == frame_type::store_write && to == c.nodes[late]->id; };
+  REQUIRE(c.write(0, k, "phone", "new").outcome.has_value()); // held by two
+  CHECK(c.value(late, k, "phone") == "old");
+  const auto found = c.fetch(late, k);
+  REQUIRE(found.records.size() == 1);
+  CHECK(found.records[0].value == "new");
+  CHECK(found.firm);
 }
 
 TEST_CASE("store: concurrent writes to different items of one key do not overwrite each other") {
