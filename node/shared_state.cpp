@@ -65,6 +65,7 @@ void shared_state::take_keys(const dht::fetch_result& r) {
   std::vector<cluster_key> found;
   for (const dht::record& rec : r.records)
     if (auto k = decode_key(rec)) found.push_back(std::move(*k));
+  keys_in_doubt_ = r.firm ? 0 : keys_in_doubt_ + 1;
   if (r.firm || !found.empty()) keys_loaded_ = true;
   // Never fewer than before: an answer in doubt must not make us forget a key. What is past checking goes.
   key_ring merged = keys_->merged_with(key_ring(std::move(found)));
@@ -77,7 +78,8 @@ void shared_state::take_keys(const dht::fetch_result& r) {
     keys_ = std::make_shared<key_ring>(std::move(fresh));
     changed_();
   }
-  if (duty_ && r.firm) make_key_if_due();
+  // A set that only grows takes no harm from one key more; a cluster of two must have new ones while the other is dead.
+  if (duty_ && (r.firm || (keys_loaded_ && keys_in_doubt_ >= doubtful_polls_borne))) make_key_if_due();
 }
 
 void shared_state::make_key_if_due() {
@@ -100,7 +102,9 @@ void shared_state::make_key_if_due() {
 
 void shared_state::take_settings(const dht::fetch_result& r) {
   // In doubt: what we have is kept. A doubtful answer may be an old one, and is good enough only for having none.
-  if (!r.firm && (settings_loaded_ || r.records.empty())) return;
+  // Nor must none be waited for longer than somebody could need to tell: who may hold them may be dead.
+  settings_in_doubt_ = r.firm ? 0 : settings_in_doubt_ + 1;
+  if (!r.firm && (settings_loaded_ || (r.records.empty() && settings_in_doubt_ < doubtful_polls_borne))) return;
   std::map<std::string, std::string> found;
   for (const dht::record& rec : r.records) found[rec.item] = rec.value;
   const bool first = !settings_loaded_;

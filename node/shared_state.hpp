@@ -20,6 +20,7 @@ inline constexpr duration shared_poll_period = seconds(1);
 inline constexpr milliseconds key_life_signing = std::chrono::hours(24); // a new one a day
 inline constexpr milliseconds key_life_checking = std::chrono::hours(24 * 31); // tokens are checked for 30 days
 inline constexpr std::size_t cluster_keys_max = 128;
+inline constexpr unsigned doubtful_polls_borne = 5; // in a row: longer than a node's silence is, before it is held for dead
 
 class shared_state {
 public:
@@ -54,6 +55,7 @@ private:
   std::shared_ptr<const roles::settings> config_;
   std::map<std::string, std::string> stored_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0); // answers that come after our end find it gone
+  unsigned keys_in_doubt_ = 0, settings_in_doubt_ = 0; // answers in a row
   bool keys_loaded_ = false, settings_loaded_ = false, duty_ = false, making_ = false;
 };
 

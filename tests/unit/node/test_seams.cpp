@@ -87,6 +87,23 @@ dht::view view_of_two() {
 
 } // namespace
 
+TEST_CASE("shared state: settings that are not there, and whose other holder is dead, are waited for some polls only") {
+  shared_bench b;
+  b.store.keys.firm = true;
+  b.state.set_duty(true);
+  b.state.poll(); // makes a key
+  REQUIRE(b.store.puts == 1);
+  CHECK_FALSE(b.state.loaded());
+  for (unsigned i = 0; i < doubtful_polls_borne; ++i) b.state.poll();
+  CHECK(b.state.loaded());
+  b.store.keys.firm = false; // and keys are made all the same
+  b.clock.advance(key_life_signing + seconds(1));
+  for (unsigned i = 1; i < doubtful_polls_borne; ++i) b.state.poll();
+  CHECK(b.store.puts == 1);
+  b.state.poll();
+  CHECK(b.store.puts == 2);
+}
+
 TEST_CASE("shared state: settings of a doubtful answer are good enough only while there are none") {
   shared_bench b;
   b.store.set("tls.example.com", "first");
