@@ -75,14 +75,11 @@ void control_routes::delete_user(const control_request& r, respond done) {
 
 void control_routes::delete_record(const std::string& aor, respond done) {
   const ring_key key = dht::key_of_aor(aor);
-  services_.store->put(dht::table::subscribers, key, {roles::delete_subscriber()}, [this, key, aor, done = std::move(done)](dht::write_result w) mutable {
+  // Floors: what another node may hold, on the far side of a cut or in an old log, goes too.
+  services_.store->put(dht::table::subscribers, key, {dht::remove_all()}, [this, key, aor, done = std::move(done)](dht::write_result w) mutable {
     if (!w.outcome) return done(reply_write(w, {}));
     // Its bindings go with it: a deleted subscriber must not ring.
-    services_.store->fetch(dht::table::bindings, key, [this, key, aor, done = std::move(done)](dht::fetch_result b) mutable {
-      std::vector<dht::change> gone;
-      for (const dht::record& rec : b.records) gone.push_back({rec.item, {}, 0, true});
-      services_.store->put(dht::table::bindings, key, std::move(gone), [aor, done = std::move(done)](dht::write_result x) mutable { done(reply_write(x, {{"deleted", aor}})); });
-    });
+    services_.store->put(dht::table::bindings, key, {dht::remove_all()}, [aor, done = std::move(done)](dht::write_result x) mutable { done(reply_write(x, {{"deleted", aor}})); });
   });
 }
 

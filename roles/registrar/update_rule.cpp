@@ -38,6 +38,11 @@ public:
       if (!(w.granted_s == 0 ? take_off(w) : put(w))) return std::unexpected(update_refusal::out_of_order);
     if (grows() && live_after() > contacts_per_aor_max) return std::unexpected(update_refusal::too_many);
     std::vector<dht::change> out;
+    // Those too that are not seen here, as on the other side of a cut.
+    if (r_.wanted.remove_all) {
+      out.push_back(dht::remove_all());
+      std::erase_if(changes_, [](const auto& c) { return c.second.remove; });
+    }
     for (auto& [item, c] : changes_) out.push_back(std::move(c));
     return out;
   }

@@ -63,6 +63,10 @@ public:
   }
   void store(dht::table t, const ring_key& k, const std::vector<dht::change>& changes) {
     for (const dht::change& c : changes) {
+      if (c.item == dht::floor_item) { // remove all
+        tables[{t, k}].clear();
+        continue;
+      }
       dht::record r;
       r.table = t, r.key = k, r.item = c.item, r.value = c.value, r.expires = c.expires, r.removed = c.remove;
       tables[{t, k}][c.item] = r;
