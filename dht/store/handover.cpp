@@ -23,6 +23,7 @@ void handover::on_view(bool lists_changed) {
   const bool now = me != nullptr && me->state == member_state::draining;
   if (now && !draining_) {
     settled_.clear();
+    merged_.clear();
     heirs_ = c_.where.heirs();
   }
   draining_ = now;
@@ -37,13 +38,17 @@ void handover::on_state(const node_id& from, const store_state& m) {
   if (m.settled && m.stamp == c_.where.stamp()) settled_.insert_or_assign(from, m.stamp);
 }
 
+void handover::on_merged(const node_id& from) {
+  if (draining_ && !c_.where.compares(from)) merged_.insert(from);
+}
+
 void handover::ask(const std::set<node_id>& nodes) {
   for (const auto& n : nodes)
     if (c_.where.alive(n) && !settled_.contains(n)) c_.send(n, store_state{true, c_.where.stamp(), false}.encode());
 }
 
 bool handover::confirmed(const std::set<node_id>& nodes) const {
-  return std::ranges::all_of(nodes, [&](const node_id& n) { return settled_.contains(n) || !c_.where.alive(n); });
+  return std::ranges::all_of(nodes, [&](const node_id& n) { return settled_.contains(n) || merged_.contains(n) || !c_.where.alive(n); });
 }
 
 bool handover::handed_over() const {

@@ -18,6 +18,8 @@ public:
 
   void on_view(bool lists_changed);
   void on_state(const node_id& from, const store_state& m);
+  // It has all that this node had. Of an earlier version that is all that it says of itself.
+  void on_merged(const node_id& from);
   void tick();
   // For a leaver (draining).
   bool handed_over() const;
@@ -38,6 +40,7 @@ private:
   bool draining_ = false;
   std::set<node_id> heirs_;
   std::map<node_id, view_stamp> settled_; // and the view under which they said so
+  std::set<node_id> merged_;              // of an earlier version, since this node began to drain
   std::optional<batch> unlisted_;         // confirmed; to be dropped when due
   partition_set dropping_;
   mono_time looked_{};

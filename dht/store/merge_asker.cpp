@@ -1,7 +1,6 @@
 #include "dht/store/merge_asker.hpp"
 
 #include "base/metrics.hpp"
-#include "dht/link/messages.hpp"
 #include "dht/store/merge_holder.hpp"
 
 #include <algorithm>
@@ -55,12 +54,6 @@ void merge_asker::schedule() {
   }
 }
 
-// Of an earlier version it cannot.
-bool merge_asker::compares(const node_id& peer) const {
-  const auto* m = c_.where.current()->find(peer);
-  return m == nullptr || m->body.version == 0 || m->body.wire_highest >= wire_version_compare;
-}
-
 void merge_asker::begin(const node_id& peer, const partition_set& parts) {
   session s;
   s.parts = parts;
@@ -71,7 +64,7 @@ void merge_asker::begin(const node_id& peer, const partition_set& parts) {
     if (at->second.none()) pleased_.erase(at);
   }
   const auto at = sessions_.insert_or_assign(peer, std::move(s)).first;
-  if (!compares(peer)) { // all that it has is asked for
+  if (!c_.where.compares(peer)) { // all that it has is asked for
     at->second.number = c_.next_number++;
     at->second.began_under = c_.where.stamp();
     c_.where.ask(peer, parts);
@@ -190,7 +183,7 @@ void merge_asker::next_portion(session_map::iterator at) {
     add_to_portion(s, s.differing[s.next++], bytes);
   if (s.portion.partitions.empty()) return finish(at);
   if (s.deep.empty()) return ask_portion(at);
-  if (!compares(peer)) return ask_portion(at); // without ranges: all
+  if (!c_.where.compares(peer)) return ask_portion(at); // without ranges: all
   if (!compare(peer, s, compare_level::sub_ranges, s.deep)) give_up(at);
 }
 

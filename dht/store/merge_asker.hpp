@@ -50,7 +50,6 @@ private:
   };
   using session_map = std::map<node_id, session>;
 
-  bool compares(const node_id& peer) const;
   void schedule();
   void begin(const node_id& peer, const partition_set& parts);
   bool compare(const node_id& peer, session& s, compare_level level, std::vector<std::uint32_t> covered);

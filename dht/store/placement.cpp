@@ -1,5 +1,6 @@
 #include "dht/store/placement.hpp"
 
+#include "dht/link/messages.hpp"
 #include "dht/store/list_rows.hpp"
 #include "dht/store/tables.hpp"
 
@@ -282,6 +283,11 @@ bool placement::alive(const node_id& id) const {
 bool placement::joining() const {
   const auto* m = view_ ? view_->find(self_) : nullptr;
   return m != nullptr && m->state == member_state::joining;
+}
+
+bool placement::compares(const node_id& id) const {
+  const auto* m = view_ ? view_->find(id) : nullptr;
+  return m == nullptr || m->body.version == 0 || m->body.wire_highest >= wire_version_compare;
 }
 
 const node_id* placement::owner(const ring_key& k) const { return rings_.serving ? rings_.serving->owner(k) : nullptr; }

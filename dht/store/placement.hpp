@@ -60,6 +60,7 @@ public:
   bool owns(const ring_key& k) const;
   bool serving() const { return serving_; }      // this node is active or draining
   bool joining() const;
+  bool compares(const node_id& id) const;        // its version knows digests, and says what it is
 
   // All others in the serving and target lists that are alive.
   std::vector<listed_node> others(partition p) const;

@@ -176,7 +176,10 @@ bool store::on_frame(const node_id& from, const frame& f) {
   case frame_type::store_copy_request:
     return handle(store_copy_request::decode(f), [&](auto m) { holder_->on_request(from, std::move(m)); });
   case frame_type::store_copy: return handle(store_copy::decode(f), [&](auto m) { merges_->on_page(from, m); });
-  case frame_type::store_copy_done: return handle(store_copy_done::decode(f), [&](auto m) { holder_->on_done(from, m); });
+  case frame_type::store_copy_done: return handle(store_copy_done::decode(f), [&](auto m) {
+      holder_->on_done(from, m);
+      handover_->on_merged(from);
+    });
   case frame_type::store_compare:
     return handle(store_compare::decode(f), [&](auto m) { holder_->on_compare(from, m); });
   case frame_type::store_compared:

@@ -178,6 +178,18 @@ TEST_CASE("merges: with a peer that cannot compare, all that it has is taken") {
     if (target->at(user(i)).has(c.nodes[j]->id)) CHECK(c.value(j, user(i), "", table::subscribers).has_value());
 }
 
+TEST_CASE("merges: a leaver takes the merge of an heir of an earlier version for its word") {
+  cluster c;
+  grow(c, 3);
+  fill(c, 100);
+  for (const std::size_t n : {1, 2}) c.nodes[n]->wire_highest = 1;
+  c.lose = [&](const node_id& from, const node_id&, const frame& f) { // they know nothing of it
+    return f.type == frame_type::store_state && from != c.nodes[0]->id;
+  };
+  c.set_state(0, member_state::draining);
+  CHECK(c.run_until([&] { return c.at(0).handed_over(); }));
+}
+
 TEST_CASE("merges: what a node is not listed for any more is dropped a minute after all who are have it, on disk too") {
   cluster c;
   grow(c, 4);

@@ -221,6 +221,24 @@ TEST_CASE("scenario 7: a copy that was skipped is asked before the owner is decl
   CHECK((!doubtful.firm || doubtful.records.size() == 1));
 }
 
+TEST_CASE("a reader that is not listed counts those too that the listed ones have yet to merge with") {
+  cluster c;
+  grow(c, 6);
+  const auto list = c.list_of(alice);
+  c.refusing.insert({c.nodes[list[0]]->id, c.nodes[list[2]]->id}); // the third is skipped: two hold it
+  REQUIRE(c.put(list[0], alice, "phone", "v").outcome.has_value());
+  c.lose = [](const node_id&, const node_id&, const frame& f) { return f.type == frame_type::store_compare; };
+  c.kill(list[0]);
+  c.remove(list[0]);
+  const auto now = c.list_of(alice);
+  std::size_t reader = 0;
+  while (reader == list[0] || std::ranges::find(now, reader) != now.end()) ++reader;
+  c.cut(reader, list[1]); // of the lists one alone is silent; the other holder is dead, and a source of the rest
+  const auto f = c.fetch(reader, alice);
+  CHECK(f.records.empty());
+  CHECK_FALSE(f.firm);
+}
+
 TEST_CASE("scenario 8: held for dead by mistake, a node whose own lists never changed is not sure until it has merged") {
   cluster c;
   grow(c, 4);

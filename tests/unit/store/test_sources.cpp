@@ -224,7 +224,7 @@ TEST_CASE("placement: lists and sources come back from the disk, and what change
   placement p(node(0));
   REQUIRE(p.restore(saved));
   small_view v{{member_state::joining, member_state::active, member_state::active, member_state::dead, member_state::active}, {}, 0, {}};
-  p.set_base(of(4), t0 + 2);
+  p.set_base(of(3), t0 + 2); // node 3 is not in the base any more: only the disk knows that it is missed
   v.give(p, t0 + 2);
   bool dead_one = false;
   for (const auto& m : p.missing()) dead_one = dead_one || m.id == node(3);
