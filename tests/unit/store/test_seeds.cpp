@@ -25,6 +25,11 @@ public:
 
   void run() {
     c_.start(std::vector<std::string>(3 + random_.below(2)));
+    if (random_.chance(0.7)) { // else as before there was a base (decision 14)
+      std::vector<std::size_t> all(c_.nodes.size());
+      for (std::size_t i = 0; i < all.size(); ++i) all[i] = i;
+      c_.set_base(all);
+    }
     for (int step = 0; step < 60; ++step) {
       operate();
       if (random_.chance(0.12)) disturb();
