@@ -44,7 +44,7 @@ result<std::string> decode64(std::string_view text, const std::array<std::int8_t
   std::uint32_t bits = 0;
   int held = 0;
   for (const char c : text) {
-    const int value = table[static_cast<std::uint8_t>(c)];
+    const std::int8_t value = table[static_cast<std::uint8_t>(c)]; // -1: not of the alphabet
     if (value < 0) return std::unexpected(errc::malformed);
     bits = (bits << 6) | static_cast<std::uint32_t>(value);
     held += 6;
