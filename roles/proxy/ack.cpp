@@ -63,7 +63,8 @@ void forward_from_link(worker& w, std::shared_ptr<const name_index> names, sip::
   m.remove_first_value(sip::header::route);
   const auto top = m.first(sip::header::route);
   const auto ours = top ? read_our_route(*names, from.flow.local, *top) : std::nullopt;
-  if (!ours || !ours->token || fit_of(*ours->token, m) == token_fit::no ||
+  if (!ours || !ours->token ||
+      (ours->token->kind == sip::token_kind::dialog && fit_of(*ours->token, m) == token_fit::no) ||
       ours->token->node != names->facts()->view->self.head())
     return dropped.add();
   m.remove_first_value(sip::header::route);

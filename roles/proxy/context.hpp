@@ -31,12 +31,14 @@ struct way {
   sip::flow flow{};         // kind::flow
   node_id node{};           // kind::link
   std::string link_route{}; // kind::link: the topmost Route value
-  int unreachable = 430;    // kind::link: the answer if that node cannot be reached; 500 for a stage's owner
+  int unreachable = 430;    // the answer if nobody is there: 500 for a stage's owner, 480 for a foreign server
   std::string next_hop{};   // kind::server: the URI that RFC 3263 resolves
   // kind::link to an owner: how to go on at the next one when this one is lost (sip.md §6). `was_sent`: something may
   // have come of the request.
   std::function<void(bool was_sent)> owner_lost{};
   bool asks_100 = false;        // kind::link to an owner: lost too if no 100 comes in time
+  // In a dialog: how to go on when the flow turns out to be gone (sip.md §6); nothing reached the UA then.
+  std::function<void()> otherwise{};
   std::uint64_t binding_id = 0; // kind::flow: whose; 0: not a binding's
   std::uint32_t round = 0;      // which flow of the instance this is
 };

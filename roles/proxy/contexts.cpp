@@ -127,7 +127,7 @@ void contexts::forward(const context_ptr& c, std::vector<branch> branches) {
   }
   const std::size_t end = c->branches.size(); // one that is lost at once appends what goes instead
   for (std::size_t i = first; i < end; ++i)
-    c->branches[i].retry = c->retrying;
+    c->branches[i].retry = c->retrying || c->again;
   for (std::size_t i = first; i < end; ++i) {
     if (!c->branches[i].done) start_way(c, i); // one that answered at once may have cancelled the rest
   }
@@ -159,7 +159,8 @@ void contexts::cancel_all(const context_ptr& c, std::string_view reason) {
   c->cancel_reason = std::string(reason);
   for (std::size_t i = 0; i < c->branches.size(); ++i)
     cancel_branch(c, i, reason);
-  if (c->branches.empty()) answer(c, 487);
+  // Another node may have begun a leg for this very request: its way is gone on, for nobody else can cancel it.
+  if (c->branches.empty() && !c->again) answer(c, 487);
 }
 
 void contexts::cancel_others(const context_ptr& c, std::size_t except, std::string_view reason) {
@@ -300,6 +301,7 @@ void contexts::branch_final(const context_ptr& c, std::size_t i, sip::message re
     if (status == 503 && b.ways[b.at].kind == way::kind::server && b.target_at < b.targets.size())
       return next_target(c, i); // RFC 3263 §4.3
   }
+  if (goes_otherwise(c, i, status)) return;
   stop_timers(b);
   b.done = true;
   b.final = response;

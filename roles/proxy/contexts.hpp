@@ -90,6 +90,7 @@ private:
   void transmit_link(const context_ptr& c, std::size_t i, const sip::flow& flow);
   void join_leg(const context_ptr& c, std::size_t i, const sip::flow& flow);
   void branch_response(const context_ptr& c, std::size_t i, sip::message response, const sip::arrival& from);
+  bool goes_otherwise(const context_ptr& c, std::size_t i, int status);
   bool hop_lost(const context_ptr& c, std::size_t i);
   void link_failed(const context_ptr& c, std::size_t i);
   void retire_lost_hops(const context_ptr& c);

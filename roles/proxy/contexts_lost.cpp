@@ -44,6 +44,16 @@ bool contexts::hop_lost(const context_ptr& c, std::size_t i) {
   return true;
 }
 
+// In a dialog, and the flow is gone: there may be a newer one.
+bool contexts::goes_otherwise(const context_ptr& c, std::size_t i, int status) {
+  branch& b = c->branches[i];
+  if (status != 430 || b.cancelled || c->answered || !b.ways[b.at].otherwise) return false;
+  stop_timers(b);
+  b.done = true; // without a final of its own
+  std::exchange(b.ways[b.at].otherwise, nullptr)();
+  return true;
+}
+
 // The link broke under a request.
 void contexts::link_failed(const context_ptr& c, std::size_t i) {
   branch& b = c->branches[i];
@@ -55,6 +65,7 @@ void contexts::link_failed(const context_ptr& c, std::size_t i) {
     return way_failed(c, i, b.ways[b.at].unreachable);
   }
   edges_lost.add();
+  b.ways[b.at].otherwise = nullptr; // it was sent: the UA may have it
   if (!tag_of(c->original, sip::header::to).empty()) return way_failed(c, i, 430); // 500: it ends no dialog
   way_failed(c, i, c->is_invite() ? 408 : 480);
 }

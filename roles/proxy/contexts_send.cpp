@@ -61,7 +61,7 @@ void contexts::start_server(const context_ptr& c, std::size_t i) {
     prefer_streams(b.ways[b.at].request, b.targets);
     if (b.targets.size() > targets_max) b.targets.resize(targets_max);
     b.target_at = 0;
-    if (b.targets.empty()) return way_failed(c, i, 480); // RFC 3263 §4.3: nothing to try
+    if (b.targets.empty()) return way_failed(c, i, b.ways[b.at].unreachable); // RFC 3263 §4.3: nothing to try
     next_target(c, i);
   });
 }
@@ -76,7 +76,7 @@ void contexts::next_target(const context_ptr& c, std::size_t i) {
   env_.timers.at(env_.clock.now() + open_time, [this, weak = std::weak_ptr(c), i, turn = b.turn] {
     const context_ptr c = weak.lock();
     if (!c || c->branches[i].turn != turn || c->branches[i].done || c->branches[i].opened) return;
-    way_failed(c, i, 480);
+    way_failed(c, i, c->branches[i].ways[c->branches[i].at].unreachable);
   });
   b.opened = false;
   env_.flows.open(to, [this, alive = alive_, weak = std::weak_ptr(c), i, turn = b.turn](std::optional<sip::flow> f) {
@@ -86,7 +86,7 @@ void contexts::next_target(const context_ptr& c, std::size_t i) {
     if (f)
       transmit(c, i, *f);
     else
-      way_failed(c, i, 480);
+      way_failed(c, i, c->branches[i].ways[c->branches[i].at].unreachable);
   });
 }
 

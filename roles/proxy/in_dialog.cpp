@@ -51,34 +51,6 @@ std::string call_id_of(const sip::message& m) {
   return std::string(m.line(sip::header::call_id).value_or(std::string_view{}));
 }
 
-std::optional<dialog_record> record_in(std::span<const dht::record> records, const sip::message& m) {
-  const std::string item = dialog_item(call_id_of(m), tag_of(m, sip::header::from), tag_of(m, sip::header::to));
-  for (const dht::record& r : records) {
-    if (r.item != item) continue;
-    if (auto d = decode_dialog(r.value)) return std::move(*d);
-  }
-  return std::nullopt;
-}
-
-// Asks `dialogs` at the owner of From's, then of To's AoR (sip.md §3).
-using dialog_found = std::move_only_function<void(std::optional<dialog_record>)>;
-void ask_dialogs(worker& w, const name_index& names, const sip::message& m, dialog_found done) {
-  std::vector<std::string> aors;
-  if (auto a = from_aor(names, m)) aors.push_back(*a);
-  if (auto a = to_aor(names, m); a && (aors.empty() || aors[0] != *a)) aors.push_back(*a);
-  if (aors.empty()) return done(std::nullopt);
-  lookup_records(w.env, dht::table::dialogs, dht::key_of_aor(aors[0]),
-                 [&w, alive = w.alive, m, aors, done = std::move(done)](dht::fetch_result got) mutable {
-                   if (!*alive) return;
-                   if (auto d = record_in(got.records, m)) return done(std::move(d));
-                   if (aors.size() < 2) return done(std::nullopt);
-                   lookup_records(w.env, dht::table::dialogs, dht::key_of_aor(aors[1]),
-                                  [alive, m, done = std::move(done)](dht::fetch_result more) mutable {
-                                    if (*alive) done(record_in(more.records, m));
-                                  });
-                 });
-}
-
 bool same_source(const name_index& names, const dialog_party& p, const sip::flow& f) {
   const auto t = p.token.empty() ? std::unexpected(errc::missing) : sip::open_token(p.token, *names.facts()->keys);
   return t && t->transport == f.transport && t->remote == f.remote;
@@ -92,23 +64,26 @@ bool is_at_its_contact(const dialog_party& p, const sip::flow& f) {
   return ip && *ip == f.remote.ip;
 }
 
-// Without a Route of ours: only from the flow of a party that `dialogs` knows.
-std::expected<way, int> by_record(worker& w, const question& q, const dialog_record& d) {
+// Without a Route of ours: only from the flow of a party that `dialogs` knows. The flow that the request goes to, or
+// nothing for a foreign party.
+std::expected<std::optional<our_route>, int> by_record(worker& w, const question& q, const dialog_record& d) {
   const bool caller_speaks = tag_of(q.m, sip::header::from) == d.caller.tag;
   const dialog_party& sender = caller_speaks ? d.caller : d.callee;
   const dialog_party& receiver = caller_speaks ? d.callee : d.caller;
   const bool theirs =
       sender.token.empty() ? is_at_its_contact(sender, q.from.flow) : same_source(*q.names, sender, q.from.flow);
-  if (!theirs) return std::unexpected(481);
-  if (receiver.token.empty()) {
-    if (sender.token.empty()) return std::unexpected(481);
-    return outside_if_seen(q, dialog_memory::has_host_of(d, q.m.request_uri()));
-  }
+  if (!theirs || (receiver.token.empty() && sender.token.empty())) return std::unexpected(481);
+  if (receiver.token.empty()) return std::nullopt;
   auto t = sip::open_token(receiver.token, *q.names->facts()->keys);
   if (!t) return std::unexpected(481);
-  our_route r{.host = w.env.flows.advertised(t->flow()).text(), .token = *t, .has_user = true};
-  sip::message m = q.m;
-  return way_by_token(w, *q.names, std::move(m), r, q.secure);
+  return our_route{.host = w.env.flows.advertised(t->flow()).text(), .token = *t, .has_user = true};
+}
+
+// Over the flow of that token, or however else its UA can be found.
+void go_by_token(worker& w, question q, const our_route& r) {
+  auto found = way_by_token(w, *q.names, q.m, r, q.secure);
+  if (found || found.error() != 430) return q.done(std::move(found));
+  find_again(w, std::move(q.names), std::move(q.m), r, q.secure, std::move(q.done));
 }
 
 } // namespace
@@ -139,8 +114,8 @@ dialog_plan plan_in_dialog(const name_index& names, const endpoint& local, sip::
 void route_in_dialog(worker& w, std::shared_ptr<const name_index> names, const sip::arrival& from, sip::message m,
                      dialog_plan plan, bool secure, way_found done) {
   if (plan.status != 0) return done(std::unexpected(plan.status));
-  if (plan.receiver) return done(way_by_token(w, *names, std::move(m), *plan.receiver, secure));
   question q{std::move(names), from, std::move(m), secure, std::move(done)};
+  if (plan.receiver) return go_by_token(w, std::move(q), *plan.receiver);
   if (plan.sender) {                                                            // the other side is foreign
     if (q.m.has(sip::header::route)) return q.done(way_outside(*q.names, q.m)); // Routes that followed ours
     const dialog_memory::entry* e =
@@ -157,9 +132,36 @@ void route_in_dialog(worker& w, std::shared_ptr<const name_index> names, const s
   const sip::message copy = q.m;
   ask_dialogs(w, n, copy, [&w, q = std::move(q)](std::optional<dialog_record> d) mutable {
     if (!d) return q.done(std::unexpected(481));
-    q.done(by_record(w, q, *d));
+    const auto to = by_record(w, q, *d);
+    if (!to) return q.done(std::unexpected(to.error()));
+    if (*to) return go_by_token(w, std::move(q), **to);
+    q.done(outside_if_seen(q, dialog_memory::has_host_of(*d, q.m.request_uri())));
   });
 }
+
+namespace {
+
+void go_in_dialog(worker& w, const context_ptr& c, const std::optional<our_route>& receiver, std::expected<way, int> found) {
+  if (!found) {
+    // A flow that is gone ends nothing and starts no failover: 500, neither 503 nor 481 (sip.md §6).
+    if (found.error() == 430) return w.calls.answer_retry(c, 500, retry_after);
+    return w.calls.answer(c, found.error());
+  }
+  // Its edge may know better than we do that the flow is gone.
+  if (receiver && found->kind == way::kind::link)
+    found->otherwise = [&w, weak = std::weak_ptr(c), receiver] {
+      const context_ptr c = weak.lock();
+      if (!c) return;
+      find_again(w, c->names, c->request, *receiver, c->secure, [&w, weak](std::expected<way, int> again) {
+        const context_ptr c = weak.lock();
+        if (c && !c->answered) go_in_dialog(w, c, std::nullopt, std::move(again)); // once
+      });
+    };
+  const stage from = found->kind == way::kind::link ? stage::in : stage::out;
+  w.calls.forward(c, from, std::move(*found));
+}
+
+} // namespace
 
 void run_in_dialog(worker& w, const context_ptr& c) {
   dialog_plan plan = plan_in_dialog(*c->names, c->from.flow.local, c->request);
@@ -171,17 +173,11 @@ void run_in_dialog(worker& w, const context_ptr& c) {
     c->caller_token = add_record_route(w.env, *c->names, c->request, c->from.flow, c->caller_binding,
                                        sip::token_side::from, host, c->secure);
   }
+  const std::optional<our_route> receiver = plan.receiver;
   route_in_dialog(w, c->names, c->from, c->request, std::move(plan), c->secure,
-                  [&w, weak = std::weak_ptr(c)](std::expected<way, int> found) {
+                  [&w, weak = std::weak_ptr(c), receiver](std::expected<way, int> found) {
                     const context_ptr c = weak.lock();
-                    if (!c || c->answered) return;
-                    if (found) {
-                      const stage from = found->kind == way::kind::link ? stage::in : stage::out;
-                      return w.calls.forward(c, from, std::move(*found));
-                    }
-                    // A flow that is gone ends nothing and starts no failover: 500, neither 503 nor 481 (sip.md §6).
-                    if (found.error() == 430) return w.calls.answer_retry(c, 500, retry_after);
-                    w.calls.answer(c, found.error());
+                    if (c && !c->answered) go_in_dialog(w, c, receiver, std::move(found));
                   });
 }
 

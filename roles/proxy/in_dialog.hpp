@@ -21,11 +21,20 @@ struct dialog_plan {
 // Takes our Routes off `m`, after a Request-URI that is a Record-Route of ours was replaced (RFC 3261 §16.4). Pure.
 dialog_plan plan_in_dialog(const name_index& names, const endpoint& local, sip::message& m);
 
+// The UA of that token by another way (sip.md §6): over the newest flow of its binding, whichever edge has it; else at
+// its Contact, if no NAT is before it. 430: neither. `m` without our Routes.
+using way_found = std::move_only_function<void(std::expected<way, int>)>;
+void find_again(worker& w, std::shared_ptr<const name_index> names, sip::message m, our_route lost, bool secure,
+                way_found done);
+
 // Finds the way of a request from outside (not a link); `done` may be called before it returns, always on this worker.
 // An error is the status to answer.
-using way_found = std::move_only_function<void(std::expected<way, int>)>;
 void route_in_dialog(worker& w, std::shared_ptr<const name_index> names, const sip::arrival& from, sip::message m,
                      dialog_plan plan, bool secure, way_found done);
+
+// The record of that request's dialog, asked for at the owner of From's, then of To's AoR (sip.md §3).
+using dialog_found = std::move_only_function<void(std::optional<dialog_record>)>;
+void ask_dialogs(worker& w, const name_index& names, const sip::message& m, dialog_found done);
 
 // The ACK of a 2xx: forwarded without state, never answered (sip.md §3).
 void forward_ack(worker& w, sip::message ack, const sip::arrival& from);

@@ -67,6 +67,7 @@ way way_outside(const name_index& names, sip::message m) {
   clean(names, m);
   way out;
   out.kind = way::kind::server;
+  out.unreachable = 480;
   out.next_hop = std::string(m.request_uri());
   if (const auto top = m.first(sip::header::route)) {
     const auto na = sip::parse_name_addr(*top);

@@ -33,9 +33,12 @@ public:
   explicit shared_store(const skald::clock& c) : clock_(c) {}
   std::map<std::pair<dht::table, ring_key>, std::map<std::string, dht::record>> tables;
   bool firm = true;
+  bool slow = false; // fetches are kept until answer_all()
+  std::vector<std::move_only_function<void()>> asked;
+  void answer_all();
 
   std::vector<dht::record> read(dht::table t, const ring_key& k) const override;
-  bool answers_for(const ring_key&) const override { return firm; }
+  bool answers_for(const ring_key&) const override { return firm && !slow; }
   void write(dht::table t, const ring_key& k, dht::rule r,
              std::move_only_function<void(dht::write_result)> done) override;
   void fetch(dht::table t, const ring_key& k, std::move_only_function<void(dht::fetch_result)> done) override;

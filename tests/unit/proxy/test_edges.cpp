@@ -38,6 +38,7 @@ TEST_CASE("edge: a flow that is gone in a dialog is 500 with Retry-After: it end
   call_bench t;
   t.connect();
   t.c.node(1).dead_flows.insert(t.bob.address);
+  t.n.dead_flows.insert(t.bob.address); // his Contact neither
   t.alice.in_dialog_as_caller(t.n, *t.ok, "INFO");
   const auto answer = t.alice.take_response(500);
   REQUIRE_MESSAGE(answer, t.c.trace);

@@ -164,6 +164,26 @@ TEST_CASE("takeover: a CANCEL that comes while the owner is lost is sent after t
   t.check_empty();
 }
 
+TEST_CASE("takeover: a CANCEL that comes while the next owner still asks the store reaches the leg all the same") {
+  takeover t;
+  const sip::message invite = t.ring();
+  t.c.freeze(t.owner());
+  t.alice.cancel(t.left());
+  CHECK(t.alice.take_response(200));
+  t.c.store.slow = true; // its answers wait
+  t.c.kill(t.owner());
+  CHECK(t.bob.count("CANCEL") == 0);
+  CHECK(t.finals(t.alice) == 0);
+  t.c.store.answer_all();
+  t.c.settle();
+  REQUIRE_MESSAGE(t.bob.take_request("CANCEL"), t.c.trace);
+  t.bob.respond(invite, 487);
+  t.c.settle();
+  CHECK(t.alice.take_response(487));
+  CHECK(t.bob.count("INVITE") == 0);
+  t.check_empty();
+}
+
 TEST_CASE("takeover: a MESSAGE is on the wire once, and its answer reaches the copy") {
   takeover t;
   const std::string authorization = t.authorization("MESSAGE");

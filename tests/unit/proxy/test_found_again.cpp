@@ -1,0 +1,112 @@
+// In a dialog, and the flow of the other party is gone (sip.md §6): its newest flow, its Contact, or 500.
+#include "takeover.hpp"
+
+using namespace skald;
+using namespace skald::roles;
+using namespace skald::roles::testing;
+
+namespace {
+
+struct in_call : takeover {
+  sip::message invite = ring();
+  sip::message ok;
+
+  explicit in_call(std::string_view contact = {}) : takeover(4), ok(answered(contact)) {}
+
+  sip::message answered(std::string_view contact) {
+    bob.respond(invite, 200, {}, contact);
+    c.settle();
+    auto got = alice.take_response(200);
+    REQUIRE_MESSAGE(got, c.trace);
+    alice.ack(left(), *got);
+    REQUIRE(bob.take_request("ACK"));
+    alice.clear(), bob.clear();
+    return *got;
+  }
+  // Alice says it; Bob hears it from that node.
+  void reaches_bob_by(test_node& edge) {
+    c.trace.clear();
+    alice.in_dialog_as_caller(left(), ok, "BYE");
+    const auto bye = bob.take_request("BYE");
+    REQUIRE_MESSAGE(bye, c.trace);
+    CHECK_MESSAGE(header_of(*bye, sip::header::via).find(edge.ip.text()) != std::string::npos, c.trace);
+    bob.respond(*bye, 200);
+    c.settle();
+    CHECK_MESSAGE(alice.take_response(200), c.trace);
+    CHECK(finals(alice) == 0);
+  }
+  void is_500() {
+    alice.in_dialog_as_caller(left(), ok, "INFO");
+    const auto refused = alice.take_response(500);
+    REQUIRE_MESSAGE(refused, c.trace);
+    CHECK(refused->has(sip::header::retry_after));
+    CHECK(bob.inbox.empty());
+  }
+};
+
+constexpr std::string_view natted = "<sip:bob@10.9.9.9:5062>";
+
+} // namespace
+
+TEST_CASE("found again: the callee's edge is dead, its phone has registered by another: the request goes there") {
+  for (const bool noticed : {false, true}) {
+    CAPTURE(noticed);
+    in_call t;
+    t.c.kill(t.right());
+    if (noticed) t.c.bury(t.right());
+    t.bob.register_at(t.c.node(3));
+    t.bob.clear();
+    t.reaches_bob_by(t.c.node(3));
+  }
+}
+
+TEST_CASE("found again: the edge lives and says that the flow is gone") {
+  in_call t;
+  t.right().dead_flows.insert(t.bob.address);
+  t.bob.register_at(t.c.node(3));
+  t.bob.clear();
+  t.reaches_bob_by(t.c.node(3));
+}
+
+TEST_CASE("found again: an ACK too") {
+  takeover t(4);
+  const sip::message invite = t.ring();
+  t.bob.respond(invite, 200);
+  t.c.settle();
+  const auto ok = t.alice.take_response(200);
+  REQUIRE(ok);
+  t.c.kill(t.right());
+  t.c.bury(t.right());
+  t.bob.register_at(t.c.node(3));
+  t.alice.ack(t.left(), *ok);
+  CHECK_MESSAGE(t.bob.take_request("ACK"), t.c.trace);
+}
+
+TEST_CASE("found again: no newer flow, but the Contact is where the flow came from: it is reached from here") {
+  in_call t;
+  t.c.kill(t.right());
+  t.c.bury(t.right());
+  t.reaches_bob_by(t.left());
+}
+
+TEST_CASE("found again: behind a NAT without a newer flow: 500 with Retry-After, which ends nothing") {
+  in_call t(natted);
+  SUBCASE("the edge is dead") {
+    t.c.kill(t.right());
+    t.c.bury(t.right());
+  }
+  SUBCASE("the edge says that the flow is gone") { t.right().dead_flows.insert(t.bob.address); }
+  t.is_500();
+}
+
+TEST_CASE("found again: the caller's side is found as well") {
+  in_call t;
+  t.c.kill(t.left());
+  t.c.bury(t.left());
+  t.alice.register_at(t.c.node(3));
+  t.alice.clear();
+  t.bob.in_dialog_as_callee(t.right(), t.invite, "BYE");
+  const auto bye = t.alice.take_request("BYE");
+  REQUIRE_MESSAGE(bye, t.c.trace);
+  CHECK(header_of(*bye, sip::header::via).find(t.c.node(3).ip.text()) != std::string::npos);
+}
