@@ -27,6 +27,15 @@ constexpr milliseconds retry_after{200};
 constexpr std::chrono::seconds give_up_after{40};
 constexpr std::string_view sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
 
+// The caller's end of the dialog (RFC 3261 §12.1.2)
+void take_answer(call& c, const sip::message& ok) {
+  c.to = ok.line(sip::header::to).value_or("");
+  const auto peer = sip::parse_name_addr(ok.line(sip::header::contact).value_or(""));
+  if (peer) c.target = peer->uri_text;
+  c.routes.clear();
+  for (const std::string_view r : ok.values(sip::header::record_route)) c.routes.insert(c.routes.begin(), std::string(r));
+}
+
 } // namespace
 
 calls::calls(world& w) : world_(w) {
@@ -84,7 +93,8 @@ void calls::invite(const std::shared_ptr<call>& c, bool with_credentials) {
   // The branch is known to the answer's handler only after send() has given it.
   const auto branch = std::make_shared<std::string>();
   *branch = world_.out.send(*c->caller, world_.edges[c->near_edge], r,
-                            [this, c, branch](const outcome& how) { answered(c, *branch, how); });
+                            [this, c, branch](const outcome& how) { answered(c, *branch, how); },
+                            [this, then = *c, branch](const sip::message& ok) { return late_answer(then, *branch, ok); });
 }
 
 void calls::answered(const std::shared_ptr<call>& c, const std::string& branch, const outcome& how) {
@@ -122,19 +132,29 @@ gaps& calls::gap_of(const call& c) {
   return c.callee->where == place::street ? world_.counted.calls_behind_dead : world_.counted.calls_behind_dead_nat;
 }
 
+void calls::acknowledge(const call& c, const std::string& branch) {
+  world_.out.acknowledge(branch, {.method = "ACK", .uri = c.target, .from = c.from, .to = c.to, .call_id = c.id, .cseq = c.cseq, .routes = c.routes});
+}
+
 void calls::established(const std::shared_ptr<call>& c, const std::string& branch, const sip::message& ok) {
   ++world_.counted.call_answers[ok.status()];
   ++world_.counted.set_up;
   gap_of(*c).add(world_.events.now() - c->began);
-  c->to = ok.line(sip::header::to).value_or("");
-  const auto peer = sip::parse_name_addr(ok.line(sip::header::contact).value_or(""));
-  if (peer) c->target = peer->uri_text;
-  c->routes.clear();
-  for (const std::string_view r : ok.values(sip::header::record_route)) c->routes.insert(c->routes.begin(), std::string(r));
-  request ack{.method = "ACK", .uri = c->target, .from = c->from, .to = c->to, .call_id = c->id, .cseq = c->cseq, .routes = c->routes};
-  world_.out.acknowledge(branch, ack);
+  take_answer(*c, ok);
+  acknowledge(*c, branch);
   const double hold_s = world_.wanted.hold_s * (0.5 + world_.random.unit());
   world_.events.after(milliseconds(static_cast<std::int64_t>(hold_s * 1000)), [this, c] { bye(c); });
+}
+
+// The caller has given up this try: it acknowledges and hangs up (RFC 3261 §13.2.2.4). `c`: as it was then.
+bool calls::late_answer(const call& c, const std::string& branch, const sip::message& ok) {
+  if (edges_lived(c)) return false;
+  ++world_.counted.late_ok;
+  const auto ended = std::make_shared<call>(c);
+  take_answer(*ended, ok);
+  acknowledge(*ended, branch);
+  bye(ended);
+  return true;
 }
 
 // The callee's first request in the dialog: the other direction.

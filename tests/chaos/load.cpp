@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <fcntl.h>
 #include <iostream>
 #include <map>
@@ -120,9 +121,9 @@ private:
     for (const auto& p : world_.phones) rung_twice += p->rung_twice;
     say(fmt::format(R"({{"requests":{},"repeated":{},"answered":{},"edge_fell":{},"unanswered":{},"twice":{},"registered":{},)"
                     R"("register_answers":{},"call_answers":{},"set_up":{},"ended":{},"in_dialog":{},"excused":{},"broken":{},"wrong_no":{},)"
-                    R"("rung_twice":{},"gap_living":{},"gap_behind_dead":{},"gap_calls":{},"gap_calls_dead":{},"gap_calls_dead_nat":{}}})",
+                    R"("rung_twice":{},"late_ok":{},"gap_living":{},"gap_behind_dead":{},"gap_calls":{},"gap_calls_dead":{},"gap_calls_dead_nat":{}}})",
                     r.sent, r.repeated, r.answered, r.edge_fell, json(r.unanswered), json(r.twice), c.registered, json(c.register_answers),
-                    json(c.call_answers), c.set_up, c.ended, c.in_dialog, c.excused, json(c.broken), json(c.wrong_no), rung_twice,
+                    json(c.call_answers), c.set_up, c.ended, c.in_dialog, c.excused, json(c.broken), json(c.wrong_no), rung_twice, c.late_ok,
                     json(c.living), json(c.behind_dead), json(c.calls), json(c.calls_behind_dead), json(c.calls_behind_dead_nat)));
   }
 
@@ -137,6 +138,12 @@ private:
 void note(std::vector<std::string>& into, std::string line) {
   if (into.size() < examples_max) into.push_back(std::move(line));
   else into.emplace_back();
+}
+
+std::int64_t world::wall_ms() const {
+  timespec t{};
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (t.tv_sec % 86400) * 1000 + t.tv_nsec / 1'000'000;
 }
 
 edge* world::living() {

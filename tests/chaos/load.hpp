@@ -26,6 +26,7 @@ struct gaps {
 
 struct counts {
   std::map<int, std::uint64_t> register_answers, call_answers; // by status; call: final ones of calls between living edges
+  std::uint64_t late_ok = 0; // a 200 after another final answer, where an edge had died
   std::uint64_t registered = 0, set_up = 0, ended = 0, in_dialog = 0, excused = 0;
   std::vector<std::string> broken, wrong_no; // one line each
   gaps living, behind_dead, calls;
@@ -35,6 +36,7 @@ struct counts {
 struct world {
   explicit world(const options& o) : wanted(o), random(o.seed), out(events, o.seed ^ 0x5eed) {}
 
+  std::int64_t wall_ms() const; // since midnight UTC
   edge* living(); // any; nullptr: none
   edge* living_near(std::size_t at); // that one if it lives, else any
   std::size_t index_of(const edge* e) const { return static_cast<std::size_t>(e - edges.data()); }
@@ -72,6 +74,7 @@ private:
   void attempt(phone& p);
   void answered(phone& p, std::uint32_t serial, const outcome& how);
   void again(phone& p, milliseconds after);
+  void remember(phone& p, std::uint32_t serial, const edge& through, int status) const;
   void fetch(phone& p, edge& through, int tries, const std::shared_ptr<verdict>& into);
   void judge(phone& p, const edge& through, const sip::message& answer, verdict& into);
   void next_fetch(const std::shared_ptr<verdict>& into);
@@ -103,9 +106,11 @@ private:
   void again(const std::shared_ptr<call>& c);
   gaps& gap_of(const call& c);
   void established(const std::shared_ptr<call>& c, const std::string& branch, const sip::message& ok);
+  void acknowledge(const call& c, const std::string& branch);
   void callee_ready(phone& p, const std::shared_ptr<incoming>& in);
   void in_dialog(const std::shared_ptr<call>& c, phone& from, std::size_t edge_index, request what, std::function<void()> next);
   void bye(const std::shared_ptr<call>& c);
+  bool late_answer(const call& c, const std::string& branch, const sip::message& ok);
   bool edges_lived(const call& c) const;
   void forget(const std::shared_ptr<call>& c);
 

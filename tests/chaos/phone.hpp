@@ -3,7 +3,7 @@
 // repeats that until the ACK, and agrees to everything in a dialog.
 #include "tests/chaos/requests.hpp"
 
-#include <set>
+#include <deque>
 
 namespace chaos {
 
@@ -50,6 +50,8 @@ public:
   int granted_s = 0;
   bool busy = false, behind_dead = false;
   int challenges = 0;
+
+  std::deque<std::string> history; // the last REGISTERs, for whoever looks for what was lost
 
   std::uint64_t rung_twice = 0;
 

@@ -11,6 +11,7 @@ namespace chaos {
 
 namespace {
 
+constexpr std::size_t history_max = 12;
 constexpr int challenges_max = 5, fetch_tries = 20;
 constexpr milliseconds retry_after{300};
 constexpr std::size_t fetches_at_once = 40;
@@ -20,6 +21,12 @@ std::string quoted(const std::vector<std::string>& lines) {
   for (const std::string& l : lines)
     if (!l.empty()) out += fmt::format("{}\"{}\"", out.empty() ? "" : ",", l);
   return "[" + out + "]";
+}
+
+std::string story(const phone& p) {
+  std::string out;
+  for (const std::string& h : p.history) out += " | " + h;
+  return out;
 }
 
 // The serial number and seconds left of the phone's own contact; nothing: it is not there.
@@ -110,8 +117,15 @@ void registrations::attempt(phone& p) {
            p.credentials("Authorization", "REGISTER", r.uri);
   world_.out.send(p, *through, r, [this, &p, serial, through, falls = through->falls](const outcome& how) {
     if (!through->lived(falls)) p.behind_dead = true;
+    remember(p, serial, *through, how.status);
     answered(p, serial, how);
   });
+}
+
+void registrations::remember(phone& p, std::uint32_t serial, const edge& through, int status) const {
+  const double at_s = static_cast<double>(world_.wall_ms()) / 1000;
+  p.history.push_back(fmt::format("{:.3f} serial {} cseq {} {}: {}", at_s, serial, p.cseq, through.name, status));
+  if (p.history.size() > history_max) p.history.pop_front();
 }
 
 void registrations::answered(phone& p, std::uint32_t serial, const outcome& how) {
@@ -191,9 +205,9 @@ void registrations::fetch(phone& p, edge& through, int tries, const std::shared_
 void registrations::judge(phone& p, const edge& through, const sip::message& answer, verdict& v) {
   const auto own = own_contact(p, answer);
   if (!own && world_.events.now() >= p.acked_at + std::chrono::seconds(p.granted_s)) ++v.expired;
-  else if (!own) note(v.lost, fmt::format("{} through {}: serial {} is not there", p.user, through.name, p.acked));
+  else if (!own) note(v.lost, fmt::format("{} through {}: serial {} is not there{}", p.user, through.name, p.acked, story(p)));
   else if (own->serial < p.acked || own->serial > p.sent)
-    note(v.stale, fmt::format("{} through {}: serial {}, acknowledged {}, sent {}", p.user, through.name, own->serial, p.acked, p.sent));
+    note(v.stale, fmt::format("{} through {}: serial {}, acknowledged {}, sent {}{}", p.user, through.name, own->serial, p.acked, p.sent, story(p)));
   else ++v.found;
 }
 

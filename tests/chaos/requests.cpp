@@ -34,7 +34,7 @@ std::string requests::text(const request& r, const std::string& via) {
   return out + fmt::format("Content-Length: {}\r\n\r\n", r.body.size()) + r.body;
 }
 
-std::string requests::send(sender& from, edge& through, const request& what, done on_done) {
+std::string requests::send(sender& from, edge& through, const request& what, done on_done, late on_late) {
   const std::string branch = "z9hG4bK" + unique();
   entry& e = entries_[branch];
   e.from = &from;
@@ -43,6 +43,7 @@ std::string requests::send(sender& from, edge& through, const request& what, don
   e.method = what.method;
   e.what = what;
   e.on_done = std::move(on_done);
+  e.on_late = std::move(on_late);
   e.bytes = text(what, fmt::format("SIP/2.0/UDP {};rport;branch={}", from.host_port(), branch));
   e.wait = t1;
   e.began = events_.now();
@@ -102,7 +103,7 @@ void requests::on_response(const sip::message& m) {
   }
   if (e.status == 0) return; // came after it was given up
   const bool another = e.status != m.status() || e.to_tag != tag_of(m, sip::header::to);
-  if (another && !std::exchange(e.told_twice, true))
+  if (another && !std::exchange(e.told_twice, true) && !(e.on_late && m.status() < 300 && e.on_late(m)))
     note(counts_.twice, fmt::format("{} of {} through {}: {}, then {}", e.method, e.what.from, e.through->name, e.status, m.status()));
   if (!another && !e.ack.empty()) e.from->send(e.ack, e.through->address);
 }

@@ -59,10 +59,12 @@ struct request_counts {
 class requests {
 public:
   using done = std::function<void(const outcome&)>;
+  // A 2xx to an INVITE that had another final answer (RFC 3261 §16.7 step 5 lets it pass); false: held against the cluster.
+  using late = std::function<bool(const sip::message&)>;
   requests(loop& events, std::uint64_t seed) : events_(events), random_(seed) {}
 
   // The branch; `on_done` is called once, later.
-  std::string send(sender& from, edge& through, const request& what, done on_done);
+  std::string send(sender& from, edge& through, const request& what, done on_done, late on_late = {});
   // For a 2xx to INVITE: sent now, and again each time the 2xx comes again (RFC 3261 §13.2.2.4).
   void acknowledge(const std::string& branch, const request& ack);
   void on_response(const sip::message& m);
@@ -80,6 +82,7 @@ private:
     std::string method, bytes, ack, first;
     request what;
     done on_done;
+    late on_late;
     duration wait;
     mono_time began;
     int status = 0; // final
