@@ -69,13 +69,13 @@ void calls::start() {
 
 void calls::attempt(const std::shared_ptr<call>& c) {
   c->near_edge = c->caller->at;
-  c->far_edge = c->callee->at;
+  c->far_edge = c->callee->bound_at;
   if (!world_.edges[c->near_edge].up) { // its phone looks for another edge
     c->behind_dead = true;
     return again(c);
   }
-  c->near_falls = world_.edges[c->near_edge].falls;
-  c->far_falls = world_.edges[c->far_edge].falls;
+  c->near_falls = world_.edges[c->near_edge].falls_now();
+  c->far_falls = world_.edges[c->far_edge].falls_now();
   c->id = "c" + world_.out.unique();
   c->from = fmt::format("<{}>;tag={}", c->caller->aor(), world_.out.unique());
   c->cseq = 0;
@@ -164,7 +164,7 @@ void calls::callee_ready(phone& p, const std::shared_ptr<incoming>& in) {
   const std::shared_ptr<call> c = it->second;
   c->info_sent = true;
   if (const edge* e = world_.edge_at(in->source)) { // where it really came through
-    if (c->far_edge != world_.index_of(e)) c->far_falls = e->falls;
+    if (c->far_edge != world_.index_of(e)) c->far_falls = e->falls_now();
     c->far_edge = world_.index_of(e);
   }
   const auto delay_ms = static_cast<std::int64_t>(world_.wanted.hold_s * 400 * world_.random.unit());

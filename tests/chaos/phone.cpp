@@ -46,7 +46,7 @@ std::string branch_of(const sip::message& m) {
 } // namespace
 
 phone::phone(world& w, std::string name, std::size_t home, place is_at)
-    : user(std::move(name)), where(is_at), at(home), world_(w),
+    : user(std::move(name)), where(is_at), at(home), bound_at(home), world_(w),
       fd_(where == place::street ? new_socket() : new_socket_in(w.wanted.nat_space)) {
   const std::string& ip = where == place::street ? w.wanted.ip : w.wanted.nat_ip;
   sockaddr_in local{.sin_family = AF_INET};

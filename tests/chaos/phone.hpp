@@ -40,7 +40,8 @@ public:
 
   const std::string user;
   const place where;
-  std::size_t at; // index of its edge
+  std::size_t at;       // index of the edge that it uses
+  std::size_t bound_at; // of the edge that its binding names
 
   // Registration (registrations.cpp)
   std::string register_call_id, register_tag;

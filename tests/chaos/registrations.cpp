@@ -115,9 +115,10 @@ void registrations::attempt(phone& p) {
   const std::uint32_t serial = ++p.sent;
   r.more = fmt::format("Contact: {};serial={}\r\nExpires: {}\r\n", p.contact(), serial, world_.wanted.expires_s) +
            p.credentials("Authorization", "REGISTER", r.uri);
-  world_.out.send(p, *through, r, [this, &p, serial, through, falls = through->falls](const outcome& how) {
+  world_.out.send(p, *through, r, [this, &p, serial, through, falls = through->falls_now()](const outcome& how) {
     if (!through->lived(falls)) p.behind_dead = true;
     remember(p, serial, *through, how.status);
+    if (how.status == 200) p.bound_at = world_.index_of(through);
     answered(p, serial, how);
   });
 }

@@ -39,7 +39,7 @@ std::string requests::send(sender& from, edge& through, const request& what, don
   entry& e = entries_[branch];
   e.from = &from;
   e.through = &through;
-  e.falls = through.falls;
+  e.falls = through.falls_now();
   e.method = what.method;
   e.what = what;
   e.on_done = std::move(on_done);

@@ -19,13 +19,15 @@ namespace sip = skald::sip;
 
 // A node. What is true of it (`alive`, and how often it fell), and what phones think: they notice late.
 struct edge {
+  static constexpr unsigned falls_of_the_dead = ~0U; // it has not lived since, whatever comes
   std::string name;
   sockaddr_in address{};
   bool alive = true;
   bool up = true;
   unsigned falls = 0;
 
-  // Whether it has lived since it had fallen that often.
+  // Whether it has lived since falls_now() said that.
+  unsigned falls_now() const { return alive ? falls : falls_of_the_dead; }
   bool lived(unsigned falls_then) const { return alive && falls == falls_then; }
 };
 
