@@ -206,8 +206,10 @@ endpoint worker::advertised(const sip::flow& f) const {
   return out;
 }
 
+// Unbounded: answers to what a worker asked, and messages under branches of ours, are as many as its contexts. Dropped,
+// the context that waits would end on a foreign thread.
 void worker::run_on(std::uint16_t to, std::move_only_function<void()> what) {
-  if (to < group_.workers.size()) group_.workers[to]->loop_.post(std::move(what));
+  if (to < group_.workers.size()) group_.workers[to]->loop_.post_always(std::move(what));
 }
 
 std::uint16_t worker::worker_count() const { return static_cast<std::uint16_t>(group_.workers.size()); }

@@ -305,8 +305,7 @@ void store::write(table t, const ring_key& k, rule r, std::move_only_function<vo
 void store::fetch(table t, const ring_key& k, std::move_only_function<void(fetch_result)> done) {
   context_->ports.post([this, guard = std::weak_ptr<int>(context_->alive), t, k, done = std::move(done)]() mutable {
     if (!guard.lock()) return;
-    // Only the owner answers by itself: a copy may be asked before the last write has reached it.
-    if (context_->where.owner_here(k) && context_->where.answers_for(t, k)) return done({read(t, k), true});
+    if (context_->where.answers_for(t, k)) return done({read(t, k), true});
     fetches_->fetch(t, k, std::move(done));
   });
 }
