@@ -195,7 +195,10 @@ void cluster_unit::join_tick() {
   bool waiting = membership_->state() == dht::member_state::joining;
   if (waiting ? !membership_->joined() && join_ticks_ % 4 == 0 : lonely) look_for_seeds(!waiting);
   if (!membership_->joined() || lonely)
-    for (const dht::mesh_peer& p : mesh_->peers()) membership_->contact(p.id, clock_.now());
+    for (const dht::mesh_peer& p : mesh_->peers()) {
+      if (!link_address(p.id)) on_body_wanted(p.id, 0); // it showed its record once, in a datagram that may be lost
+      membership_->contact(p.id, clock_.now());
+    }
   try_activate();
   waiting = membership_->state() == dht::member_state::joining;
   if (waiting && ++join_ticks_ % 20 == 0) log::info("membership", "waiting for " + waiting_for());
