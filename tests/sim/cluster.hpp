@@ -1,0 +1,82 @@
+#pragma once
+// All machines of a simulated cluster with their network, and what the checks are told of: one per seed.
+#include "dht/ring/rings.hpp"
+#include "dht/swim/membership.hpp"
+#include "tests/sim/machine.hpp"
+#include "tests/sim/network.hpp"
+#include "tests/sim/options.hpp"
+#include "tests/sim/world.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace skald::sim {
+
+class process;
+
+// An invariant of consistency.md §9 that did not hold.
+struct violation {
+  int invariant = 0;
+  std::string what;
+};
+
+class cluster {
+public:
+  explicit cluster(const options& o);
+  ~cluster();
+
+  const options opts;
+  world time;
+  network net{time};
+
+  machine& at(machine_id m) const { return *machines_[static_cast<std::size_t>(m)]; }
+  machine_id size() const { return static_cast<machine_id>(machines_.size()); }
+  machine& add_machine(); // off
+  machine_id first_machines() const { return first_machines_; } // there from the start
+  std::optional<machine_id> machine_of(const node_id& id) const;
+  std::vector<machine*> running() const;
+  std::vector<machine*> serving() const;
+
+  // Everybody who is there now, as a cluster that has been running for long.
+  void start_warm();
+  const std::vector<dht::fact>& warm_facts() const { return warm_facts_; }
+
+  dht::base warm_base() const;
+  std::vector<machine_id> seeds() const;
+  bool founder(machine_id m) const { return m == 0; }
+  const dht::profile& timing() const { return timing_; }
+  std::string domain() const { return "example.com"; }
+  std::uint64_t next_process_number() { return ++processes_; }
+  dht::ring_pair rings_for(process& p, const dht::view& v, dht::rings& own);
+
+  // What processes tell. `old` may be null.
+  void on_view(process& p, const dht::view_ptr& old, const dht::view& now, const dht::ring_pair& before, const dht::ring_pair& after);
+  void on_stored(process& p, const dht::record& r);
+  // Whoever keeps count of holders.
+  std::function<void(machine_id, const dht::record&)> stored;
+  std::function<void(machine_id)> left; // it has left the cluster: what it still has on its disk counts for nobody
+
+  void fail(int invariant, std::string what); // the first one counts; the run ends
+  const std::optional<violation>& failure() const { return failure_; }
+
+private:
+  dht::ring_ptr cached_ring(std::vector<dht::ring_member> members);
+  void check_takeover(process& p, const dht::ring_pair& before, const dht::ring_pair& after);
+
+  std::vector<std::unique_ptr<machine>> machines_;
+  std::unordered_map<node_id, machine_id> numbers_;
+  std::vector<dht::fact> warm_facts_;
+  dht::profile timing_ = dht::lan_profile();
+  int zones_ = 1;
+  machine_id first_machines_ = 0;
+  std::uint64_t processes_ = 0;
+  std::unordered_map<std::uint64_t, dht::ring_ptr> ring_cache_; // by a digest of the members
+  dht::ring_ptr last_ring_;
+  std::optional<violation> failure_;
+};
+
+} // namespace skald::sim

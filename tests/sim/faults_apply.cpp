@@ -1,0 +1,194 @@
+// faults: how each kind is done.
+#include "tests/sim/faults.hpp"
+#include "tests/sim/process.hpp"
+
+#include <algorithm>
+
+namespace skald::sim {
+namespace {
+
+constexpr int machines_joining_max = 3;
+constexpr duration losses_count_for = seconds(60);
+constexpr duration all_off_loses = milliseconds(1500); // a second between two syncs, and the sync
+constexpr duration usual_sync = milliseconds(5);
+
+} // namespace
+
+// ---- the network
+
+quality faults::usual_quality() const {
+  quality q;
+  if (home_.timing().heartbeat != dht::lan_profile().heartbeat) q.delay_min = milliseconds(10), q.delay_max = milliseconds(60);
+  return q;
+}
+
+bool faults::spoil_network(fault f) {
+  const bool lan = home_.timing().heartbeat == dht::lan_profile().heartbeat;
+  quality q = usual_quality();
+  if (f == fault::loss) q.loss = 0.01 + random_.unit() * 0.15;
+  else if (f == fault::jitter) q.delay_max = lan ? milliseconds(5 + random_.below(40)) : milliseconds(100 + random_.below(100));
+  else if (f == fault::duplicates) q.duplication = 0.05 + random_.unit() * 0.4;
+  else q.reordering = 0.05 + random_.unit() * 0.3;
+  home_.net.set_quality(q);
+  started(f, fmt::format("loss {:.3f}, up to {} ms, duplicates {:.3f}, reordered {:.3f}", q.loss, q.delay_max.count() / 1000, q.duplication, q.reordering),
+          [this] { home_.net.set_quality(usual_quality()); });
+  return true;
+}
+
+bool faults::slow_link() {
+  machine* m = victim();
+  if (m == nullptr) return false;
+  home_.net.set_slow(m->spec.number, milliseconds(random_.below(30)), 20'000 + random_.below(500'000));
+  started(fault::slow_link, m->spec.name, [this, at = m->spec.number] { home_.net.set_slow(at, duration{0}, 0); });
+  return true;
+}
+
+bool faults::cut(fault f) {
+  std::vector<machine_id> rest, some;
+  for (const machine* m : home_.running()) rest.push_back(m->spec.number);
+  if (rest.size() < 2) return false;
+  const std::string zone = home_.at(rest[random_.below(rest.size())]).spec.zone;
+  const machine_id one = rest[random_.below(rest.size())];
+  for (const machine_id m : rest) {
+    const bool in = f == fault::cut_halves ? random_.chance(0.5) : f == fault::cut_zone ? home_.at(m).spec.zone == zone : m == one;
+    if (in) some.push_back(m);
+  }
+  std::erase_if(rest, [&](machine_id m) { return std::ranges::find(some, m) != some.end(); });
+  if (some.empty() || rest.empty()) return false;
+  if (f == fault::cut_one_way && random_.chance(0.5)) std::swap(some, rest);
+  for (const machine_id x : some)
+    for (const machine_id y : rest) {
+      if (f == fault::cut_datagrams) home_.net.cut_datagrams(x, y), home_.net.cut_datagrams(y, x);
+      else home_.net.cut(x, y);
+      if (f != fault::cut_one_way && f != fault::cut_datagrams) home_.net.cut(y, x);
+    }
+  cut_counts_until_ = mono_time::max();
+  started(f, fmt::format("{} | {}", fmt::join(some, " "), fmt::join(rest, " ")), {});
+  return true;
+}
+
+// ---- crashes
+
+// What nobody holds any more: a breach of promise 1, unless two lost it within the time that a repair takes.
+void faults::count_losses(const std::vector<machine*>& crashed, crash_kind how) {
+  for (machine* m : crashed) {
+    model_.drop(m->spec.number);
+    const auto keep = [&](const dht::record& r) { model_.held(m->spec.number, r); };
+    (void)m->disk.load([&](dht::record&& r) { keep(r); });
+    m->disk.each_logged(keep);
+  }
+  if (how == crash_kind::killed) return;
+  const mono_time now = home_.time.now();
+  losses_.insert(losses_.end(), crashed.size(), now);
+  std::erase_if(losses_, [&](mono_time t) { return now - t > losses_count_for; });
+  const bool everybody = home_.running().empty();
+  const auto excused = [&](const operation& o) {
+    if (o.alone) return true;
+    if (everybody && !overlapping_) return now - o.ended < all_off_loses;
+    return overlapping_ && losses_.size() >= 2;
+  };
+  for (const op_number n : model_.note_losses(excused)) home_.time.note("operation {} was lost with all who held it", n);
+}
+
+// It has handed over what it held, or a second fault kept it from that.
+void faults::note_left(machine_id m) {
+  model_.drop(m);
+  for (const op_number n : model_.note_losses([this](const operation& o) { return o.alone || overlapping_; }))
+    home_.time.note("operation {} has left with the last who held it", n);
+}
+
+bool faults::everything_off() {
+  const auto everybody = home_.running();
+  if (everybody.empty()) return false;
+  const crash_kind how = random_.chance(0.5) ? crash_kind::killed : random_.chance(0.5) ? crash_kind::power_lost : crash_kind::torn;
+  started(fault::all_off, how == crash_kind::killed ? "killed" : how == crash_kind::torn ? "torn" : "power lost", {});
+  for (machine* m : everybody) m->crash(how);
+  count_losses(everybody, how);
+  return true;
+}
+
+bool faults::crash_one(fault f, crash_kind how) {
+  machine* m = victim();
+  if (m == nullptr || (!overlapping_ && how == crash_kind::disk_gone && home_.running().size() < 3)) return false;
+  started(f, m->spec.name, {});
+  m->crash(how);
+  count_losses({m}, how);
+  if (f == fault::restart_at_once || random_.chance(0.2))
+    home_.time.after(milliseconds(random_.below(f == fault::restart_at_once ? 200 : 5000)), [m] {
+      if (!m->left) m->start();
+    });
+  return true;
+}
+
+// ---- one machine
+
+bool faults::pause(fault f, duration d) {
+  machine* m = victim();
+  if (m == nullptr) return false;
+  started(f, fmt::format("{} for {} ms", m->spec.name, d.count() / 1000), {});
+  m->pause(d);
+  return true;
+}
+
+bool faults::slow_disk() {
+  machine* m = victim();
+  if (m == nullptr) return false;
+  m->disk.sync_time = milliseconds(50 + random_.below(1500));
+  started(fault::slow_disk, fmt::format("{} {} ms", m->spec.name, m->disk.sync_time.count() / 1000), [m] { m->disk.sync_time = usual_sync; });
+  return true;
+}
+
+bool faults::fill_disk() {
+  machine* m = victim();
+  if (m == nullptr) return false;
+  m->disk.full = true;
+  started(fault::disk_full, m->spec.name, [m] { m->disk.full = false; });
+  return true;
+}
+
+bool faults::shift_clock(fault f, std::uint64_t span_ms) {
+  machine* m = victim();
+  if (m == nullptr) return false;
+  m->wall_offset += milliseconds(static_cast<std::int64_t>(random_.below(span_ms)) - static_cast<std::int64_t>(span_ms / 2));
+  clocks_wrong_ = true;
+  started(f, fmt::format("{} is {} ms off", m->spec.name, m->wall_offset.count()), [m, this] {
+    if (random_.chance(0.7)) m->wall_offset = milliseconds(0);
+  });
+  return true;
+}
+
+bool faults::drift_clock() {
+  machine* m = victim();
+  if (m == nullptr) return false;
+  const double ppm = (random_.unit() - 0.5) * 400;
+  m->set_drift(ppm);
+  clocks_wrong_ = true;
+  started(fault::clock_drift, fmt::format("{} {:.0f} ppm", m->spec.name, ppm), [m] { m->set_drift(0); });
+  return true;
+}
+
+// ---- who is there
+
+bool faults::join() {
+  std::vector<machine*> gone;
+  for (machine_id i = 0; i < home_.size(); ++i)
+    if (home_.at(i).left && !home_.at(i).running()) gone.push_back(&home_.at(i));
+  machine* m = nullptr;
+  if (!gone.empty()) m = gone[random_.below(gone.size())];
+  else if (home_.size() < home_.first_machines() + machines_joining_max) m = &home_.add_machine();
+  if (m == nullptr) return false;
+  started(fault::join, m->spec.name, {});
+  m->start();
+  return true;
+}
+
+bool faults::leave() {
+  if (home_.serving().size() < 3) return false;
+  machine* m = victim();
+  if (m == nullptr || !m->proc().serving()) return false;
+  started(fault::leave, m->spec.name, {});
+  m->proc().leave();
+  return true;
+}
+
+} // namespace skald::sim

@@ -1,0 +1,60 @@
+#pragma once
+// A machine: clock, disk, power, and at most one process of skald on it. Faults act on machines; processes never know.
+#include "tests/sim/disk.hpp"
+#include "tests/sim/network.hpp"
+
+#include "base/endpoint.hpp"
+#include "base/ids.hpp"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace skald::sim {
+
+class process;
+class cluster;
+
+struct machine_spec {
+  machine_id number = 0;
+  node_id id;
+  std::string name, zone;
+  std::uint32_t capacity = 100;
+  ip_address ip;
+};
+
+class machine final : public clock {
+public:
+  machine(cluster& home, machine_spec spec);
+  ~machine() override;
+
+  // clock: CLOCK_BOOTTIME and the wall clock of this machine, each as wrong as faults made it.
+  mono_time now() const override;
+  unix_ms wall() const override;
+  mono_time in_world(mono_time mine) const; // not before that moment here
+  void set_drift(double ppm);
+  milliseconds wall_offset{0};
+
+  void start(bool warm = false);      // power on, and a new process
+  void crash(crash_kind how);         // with its power, unless it is only killed
+  void pause(duration d);             // the process stands still; longer of several pauses counts
+  void stop();                        // the process ended by itself
+  bool running() const { return process_ != nullptr; }
+  bool paused() const;
+  process& proc() const { return *process_; }
+
+  const machine_spec spec;
+  sim::disk disk;
+  bool left = false; // of the cluster, on purpose: it does not start again by itself
+
+private:
+  void wake();
+
+  cluster& home_;
+  std::unique_ptr<process> process_;
+  mono_time world_base_, mine_base_;
+  double rate_ = 1;
+  mono_time paused_until_{};
+};
+
+} // namespace skald::sim

@@ -1,0 +1,273 @@
+#include "tests/sim/process.hpp"
+
+#include "dht/view/body_codec.hpp"
+#include "tests/sim/cluster.hpp"
+#include "tests/sim/plants.hpp"
+
+#include <algorithm>
+
+namespace skald::sim {
+namespace {
+
+std::string gossip_frame(dht::frame_type type, std::string_view body) {
+  std::string out{static_cast<char>(type), '\1'};
+  return out.append(body);
+}
+
+dht::member_body body_of(const machine_spec& s, std::uint64_t version) {
+  dht::member_body b;
+  b.version = version;
+  b.name = s.name;
+  b.addresses = {s.ip};
+  b.zone = s.zone;
+  b.capacity = s.capacity;
+  b.roles.add(dht::role::registrar);
+  b.roles.add(dht::role::proxy);
+  return b;
+}
+
+} // namespace
+
+process::process(cluster& home, machine& on)
+    : home_(home), on_(on), number_(home.next_process_number()), random_(home.time.seed() * 1'000'003 + number_) {}
+
+process::~process() = default;
+
+dht::store_api& process::store() { return wrapped_store_ ? *wrapped_store_ : *store_; }
+
+void process::start(bool warm) {
+  turn([this, warm] {
+    started_ = on_.now();
+    remembered_peers_ = on_.disk.memory.peers;
+    mesh_ = std::make_unique<sim::mesh>(home_.net, on_.spec.number, number_, timers_, on_,
+                                        sim::mesh::callbacks{.gossip = [this](machine_id m, std::string_view b) { on_gossip(m, b); },
+                                                             .peer = [this](machine_id m) { on_peer(m); }});
+    const auto where = [this](const node_id& id) -> std::optional<machine_id> {
+      return addresses_.contains(id) ? home_.machine_of(id) : std::nullopt;
+    };
+    dht::link_user& user = *this;
+    links_ = std::make_unique<link_hub>(home_.net, on_.spec.number, on_, user, where,
+                                        [this](machine_id m) { return home_.at(m).spec.id; });
+    wrapped_links_ = plant_links(home_, *this, *links_);
+    start_membership(warm);
+    start_store();
+    shared_ = std::make_unique<node::shared_state>(on_, timers_, random_, *store_, home_.domain(), [this] { publish_facts(); });
+    if (warm) membership_->merge(home_.warm_facts(), on_.now());
+    on_view(membership_->current());
+    membership_turn();
+    shared_->start();
+    join_tick();
+  });
+}
+
+void process::start_membership(bool warm) {
+  dht::membership_config m{.self = id()};
+  m.body = body_of(on_.spec, std::max(static_cast<std::uint64_t>(on_.wall()), on_.disk.memory.version + 1));
+  m.known_life = on_.disk.memory.life;
+  m.known_base = on_.disk.memory.base;
+  m.timing = home_.timing();
+  if (warm) {
+    m.begin = dht::member_state::active;
+    m.known_base = home_.warm_base();
+    for (const auto& f : home_.warm_facts()) {
+      const machine& other = home_.at(*home_.machine_of(f.id));
+      records_[f.id] = body_of(other.spec, f.version);
+      addresses_.insert(f.id);
+      if (f.id == id()) m.body.version = f.version, m.known_life = f.self.life - 1;
+    }
+  }
+  base_ = std::make_shared<const dht::base>(m.known_base);
+  body_ = m.body;
+  records_[id()] = body_;
+  dht::link_port& links = wrapped_links_ ? *wrapped_links_ : *links_;
+  dht::datagrams& gossip = *this;
+  dht::membership_observer& observer = *this;
+  membership_ = std::make_unique<dht::membership>(std::move(m), gossip, links, observer, on_, random_, on_.now());
+}
+
+void process::start_store() {
+  dht::link_port& links = wrapped_links_ ? *wrapped_links_ : *links_;
+  dht::store_ports ports{.links = &links, .timers = &timers_, .time = &on_, .durable = &on_.disk, .log = &on_.disk,
+                         .post = [this](std::move_only_function<void()> f) { post(std::move(f)); }};
+  ports.memory = &on_.disk;
+  ports.cluster_offset = [this] { return membership_->time().time(on_.now()) - on_.wall(); };
+  dht::store_hooks hooks;
+  hooks.settled = [this] { try_activate(); };
+  hooks.view_differs = [this](const node_id& peer, const dht::view_stamp&) {
+    membership_->compare_views(peer, on_.now());
+    arm_membership();
+  };
+  hooks.disk_failed = [this](const failure& f) { home_.time.note("{}: {}", on_.spec.name, f.what); };
+  hooks.stored = [this](const dht::record& r) { home_.on_stored(*this, r); };
+  store_ = std::make_unique<dht::store>(id(), std::move(ports), dht::store_config{}, std::move(hooks));
+  store_->set_base(*base_);
+  SKALD_ASSERT(store_->load().has_value());
+  wrapped_store_ = plant_store(home_, *this, *store_);
+}
+
+// ---- the loop
+
+void process::turn(std::move_only_function<void()> f) {
+  if (in_turn_) return f();
+  in_turn_ = true;
+  f();
+  run_turn();
+}
+
+void process::run_turn() {
+  do {
+    timers_.run_due(on_.now());
+    for (auto& p : std::exchange(posted_, {})) p();
+  } while (!posted_.empty() || (timers_.next_deadline() && *timers_.next_deadline() <= on_.now()));
+  in_turn_ = false;
+  if (const duration d = std::exchange(on_.disk.blocked, duration{0}); d > milliseconds(1)) on_.pause(d);
+  arm();
+}
+
+void process::post(std::move_only_function<void()> f) {
+  posted_.push_back(std::move(f));
+  if (in_turn_) return;
+  home_.time.after(duration{0}, [this, alive = std::weak_ptr<int>(alive_)] {
+    if (!alive.expired() && !on_.paused()) turn([] {});
+  });
+}
+
+void process::arm() {
+  const auto next = timers_.next_deadline();
+  if (!next) return;
+  const mono_time when = std::max(on_.in_world(*next), home_.time.now());
+  if (when >= armed_) return;
+  armed_ = when;
+  home_.time.at(when, [this, when, alive = std::weak_ptr<int>(alive_)] {
+    if (alive.expired() || armed_ != when) return;
+    armed_ = mono_time::max();
+    if (!on_.paused()) turn([] {});
+  });
+}
+
+void process::wake() {
+  in_turn_ = true; // timers wait until the socket is empty
+  home_.net.set_paused(on_.spec.number, false);
+  armed_ = mono_time::max();
+  run_turn();
+}
+
+// ---- datagrams and frames
+
+void process::send(const node_id& to, std::string bytes) {
+  const auto there = home_.machine_of(to);
+  if (!there || (!addresses_.contains(to) && !mesh_->has_session(*there))) return;
+  mesh_->send(*there, bytes);
+}
+
+void process::on_datagram(machine_id from, std::string bytes) {
+  turn([&] { mesh_->on_datagram(from, bytes); });
+}
+
+void process::on_unreachable(machine_id there) {
+  turn([&] {
+    membership_->peer_hint(home_.at(there).spec.id, on_.now());
+    arm_membership();
+  });
+}
+
+void process::on_stream_open(stream_id s, machine_id peer, stream_use, bool outbound) {
+  turn([&] { links_->on_stream_open(s, peer, outbound); });
+}
+void process::on_stream_bytes(stream_id s, std::string_view bytes) {
+  turn([&] { links_->on_stream_bytes(s, bytes); });
+}
+void process::on_stream_closed(stream_id s) {
+  turn([&] { links_->on_stream_closed(s); });
+}
+
+void process::membership_turn() {
+  membership_->tick(on_.now());
+  arm_membership();
+}
+
+void process::arm_membership() {
+  const mono_time next = membership_->next_deadline();
+  if (membership_timer_ != timer_id::none && membership_due_ <= next) return;
+  timers_.cancel(membership_timer_);
+  membership_due_ = next;
+  membership_timer_ = timers_.at(next, [this] {
+    membership_timer_ = timer_id::none;
+    membership_turn();
+  });
+}
+
+void process::views_differ(const node_id& peer) {
+  post([this, peer] {
+    membership_->compare_views(peer, on_.now());
+    arm_membership();
+  });
+}
+
+void process::on_gossip(machine_id from, std::string_view bytes) {
+  if (bytes.size() < 2) return;
+  const node_id who = home_.at(from).spec.id;
+  const auto type = static_cast<dht::frame_type>(bytes[0]);
+  if (type == dht::frame_type::gossip) {
+    membership_->receive(who, bytes, on_.now());
+    arm_membership();
+  } else if (type == dht::frame_type::body_request) {
+    if (const auto id = node_id::from_bytes(bytes.substr(2))) send_record(from, *id);
+  } else if (type == dht::frame_type::body_reply && bytes.size() > 22) {
+    const auto id = node_id::from_bytes(bytes.substr(2, 20));
+    const auto body = dht::decode_body(bytes.substr(22));
+    if (id && body) take_record(*id, *body);
+  }
+}
+
+void process::send_record(machine_id to, const node_id& whose) {
+  const auto found = records_.find(whose);
+  if (found == records_.end()) return;
+  mesh_->send(to, gossip_frame(dht::frame_type::body_reply, std::string(whose.view()) + dht::encode_body(found->second)));
+}
+
+void process::on_peer(machine_id peer) {
+  send_record(peer, id());
+  membership_->contact(home_.at(peer).spec.id, on_.now());
+  arm_membership();
+}
+
+void process::on_frame(const node_id& from, dht::frame f) {
+  const auto type = std::to_underlying(f.type);
+  if (type >= 32 && type < 64) {
+    SKALD_ASSERT(store_->on_frame(from, f));
+    return;
+  }
+  membership_->on_frame(from, f, on_.now());
+  arm_membership();
+  if (f.type == dht::frame_type::members_exchange || f.type == dht::frame_type::members_reply) store_->facts_exchanged(from);
+}
+
+void process::on_link_up(const node_id& peer) { store_->on_link_up(peer); }
+
+void process::on_link_down(const node_id& peer) {
+  store_->on_link_down(peer);
+  membership_->peer_hint(peer, on_.now());
+  arm_membership();
+}
+
+void process::take_record(const node_id& who, const dht::member_body& body) {
+  if (who == id()) return;
+  const auto known = records_.find(who);
+  if (known != records_.end() && body.version < known->second.version) return;
+  records_[who] = body;
+  addresses_.insert(who);
+  membership_->body_known(who, body, on_.now());
+  arm_membership();
+}
+
+void process::on_body_wanted(const node_id& member, std::uint64_t) {
+  const std::string request = gossip_frame(dht::frame_type::body_request, member.view());
+  if (const auto there = home_.machine_of(member); there && (addresses_.contains(member) || mesh_->has_session(*there)))
+    return mesh_->send(*there, request);
+  std::size_t asked = 0;
+  for (const machine_id p : mesh_->peers())
+    if (asked++ < 3) mesh_->send(p, request);
+}
+
+} // namespace skald::sim

@@ -1,0 +1,139 @@
+#pragma once
+// One process of skald on a simulated machine: the production membership, rings, store and shared state, composed as
+// node/cluster_unit does it. process.cpp carries bytes; process_life.cpp mirrors node/cluster_life.cpp: joining, serving,
+// leaving, and what is remembered.
+#include "dht/ring/rings.hpp"
+#include "dht/store/replicated.hpp"
+#include "dht/swim/membership.hpp"
+#include "node/shared_state.hpp"
+#include "roles/core/ports.hpp"
+#include "tests/sim/link_hub.hpp"
+#include "tests/sim/machine.hpp"
+#include "tests/sim/mesh.hpp"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+namespace skald::sim {
+
+class process final : public net_user,
+                      public roles::cluster_port,
+                      dht::datagrams,
+                      dht::link_user,
+                      dht::membership_observer {
+public:
+  process(cluster& home, machine& on);
+  ~process() override;
+
+  // `warm`: the cluster of all machines is there already, and this node is active in it.
+  void start(bool warm);
+  void leave();
+  void wake(); // after a pause: what waits in the socket first, then the timers
+  // Runs `f` in a turn of this process's loop, or now if it is in one.
+  void turn(std::move_only_function<void()> f);
+  // Runs `f` at the end of the present turn or in one of its own, unless the process is gone by then.
+  void post(std::move_only_function<void()> f);
+
+  roles::facts_ptr facts() const override { return facts_; }
+  dht::store_api& store() override;
+  void views_differ(const node_id& peer) override;
+
+  dht::store& whole_store() { return *store_; }
+  bool raw_send(const node_id& to, dht::frame f) { return links_->send(to, std::move(f)); } // past a planted bug
+  const node_id& id() const { return on_.spec.id; }
+  dht::view_ptr view() const { return view_; }
+  dht::ring_pair rings() const { return pair_; }
+  const dht::base& base() const { return *base_; }
+  dht::member_state state() const { return membership_->state(); }
+  bool serving() const { return facts_ && facts_->serving; }
+  bool stale() const { return stale_; }
+  mono_time damped_until() const { return damped_until_; } // in the world's time: removed too often, it waits (B5)
+  const dht::membership& members() const { return *membership_; }
+  unix_ms cluster_time() const { return store_->cluster_time(); }
+  std::size_t timers() const { return timers_.size(); }
+  std::size_t keys_known() const { return shared_->keys()->keys().size(); }
+  machine& on() const { return on_; }
+
+  // net_user
+  void on_datagram(machine_id from, std::string bytes) override;
+  void on_unreachable(machine_id there) override;
+  void on_stream_open(stream_id s, machine_id peer, stream_use use, bool outbound) override;
+  void on_stream_bytes(stream_id s, std::string_view bytes) override;
+  void on_stream_closed(stream_id s) override;
+
+private:
+  // dht::datagrams
+  void send(const node_id& to, std::string bytes) override;
+  // dht::link_user
+  void on_frame(const node_id& from, dht::frame f) override;
+  void on_link_up(const node_id& peer) override;
+  void on_link_down(const node_id& peer) override;
+  // dht::membership_observer
+  void on_view(dht::view_ptr v) override;
+  void on_body_wanted(const node_id& member, std::uint64_t version) override;
+  void on_self_removed(std::uint64_t new_life, duration joining_for) override;
+  void on_stale(bool stale) override;
+  void on_base(const dht::base& b) override;
+
+  void start_membership(bool warm);
+  void start_store();
+  void run_turn();
+  void arm();
+  void membership_turn();
+  void arm_membership();
+  void on_gossip(machine_id from, std::string_view bytes);
+  void on_peer(machine_id peer);
+  void take_record(const node_id& id, const dht::member_body& body);
+  void send_record(machine_id to, const node_id& whose);
+
+  // process_life.cpp
+  void publish_facts();
+  void join_tick();
+  void look_for_seeds();
+  void note_isolation();
+  bool may_begin_alone() const;
+  void try_activate();
+  void leave_tick(mono_time until);
+  void remember();
+  void write_memory();
+
+  cluster& home_;
+  machine& on_;
+  std::uint64_t number_; // of the process, never used again
+  seeded_rng random_;
+  scheduler timers_;
+  std::unique_ptr<sim::mesh> mesh_;
+  std::unique_ptr<link_hub> links_;
+  std::unique_ptr<dht::link_port> wrapped_links_;   // perverted by a planted bug, or nothing
+  std::unique_ptr<dht::membership> membership_;
+  std::unique_ptr<dht::store> store_;
+  std::unique_ptr<dht::store_api> wrapped_store_;   // the same
+  std::unique_ptr<node::shared_state> shared_;
+  dht::rings rings_;
+  dht::ring_pair pair_;
+  dht::view_ptr view_;
+  roles::facts_ptr facts_;
+  std::map<node_id, dht::member_body> records_; // newest of each member
+  std::set<node_id> addresses_;                 // of whom one is known; kept for longer than records
+  dht::member_body body_;
+
+  std::vector<std::move_only_function<void()>> posted_;
+  bool in_turn_ = false;
+  mono_time armed_ = mono_time::max(); // in the world's time
+  std::shared_ptr<int> alive_ = std::make_shared<int>();
+
+  std::shared_ptr<const dht::base> base_ = std::make_shared<dht::base>();
+  std::vector<machine_id> remembered_peers_;
+  mono_time started_{};
+  timer_id membership_timer_ = timer_id::none;
+  mono_time membership_due_{};
+  mono_time damped_until_{};
+  unsigned join_ticks_ = 0;
+  bool leaving_ = false, stale_ = false, isolated_ = false, remember_set_ = false;
+};
+
+} // namespace skald::sim

@@ -1,0 +1,25 @@
+#pragma once
+// One seed from beginning to end: the cluster forms, phones use it, faults happen and are healed, and what has to hold is
+// looked at whenever everything is at rest.
+#include "tests/sim/cluster.hpp"
+#include "tests/sim/store_phones.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace skald::sim {
+
+struct outcome_of_run {
+  std::optional<violation> failure;
+  std::uint64_t hash = 0, events = 0, datagrams = 0;
+  std::size_t faults = 0, rests = 0;
+  phone_counts phones;
+  std::vector<std::string> last_events;
+  double virtual_seconds = 0;
+  std::string summary() const;
+};
+
+outcome_of_run run(const options& o);
+
+} // namespace skald::sim
