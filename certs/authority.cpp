@@ -1,6 +1,7 @@
 #include "certs/authority.hpp"
 
 #include "base/encoding.hpp"
+#include "certs/bundle.hpp"
 #include "certs/files.hpp"
 #include "certs/pem.hpp"
 #include "certs/x509.hpp"
@@ -95,6 +96,34 @@ struct authority {
   nlohmann::json state;
   std::string domain;
 };
+
+std::string from_hex_or_empty(const std::string& hex) { return from_hex(hex).value_or(std::string{}); }
+
+// RFC 5280 §5. Its number is the time in ms: what the cluster's keys are compared with (consistency.md §8).
+std::string make_crl(const authority& ca, std::uint64_t number, unix_ms now) {
+  gnutls_x509_crl_t raw = nullptr;
+  must(gnutls_x509_crl_init(&raw));
+  const crl_ptr crl(raw);
+  must(gnutls_x509_crl_set_version(raw, 2));
+  must(gnutls_x509_crl_set_this_update(raw, now / 1000));
+  must(gnutls_x509_crl_set_next_update(raw, (std::chrono::milliseconds(now) + ca_lifetime).count() / 1000)); // it holds for good
+  std::string bytes;
+  put_be(bytes, number);
+  must(gnutls_x509_crl_set_number(raw, bytes.data(), bytes.size()));
+  for (const auto& entry : ca.state["issued"]) {
+    if (!entry.is_object() || !entry.contains("revoked")) continue;
+    const std::string serial = from_hex_or_empty(entry.value("serial", ""));
+    if (!serial.empty()) must(gnutls_x509_crl_set_crt_serial(raw, serial.data(), serial.size(), entry.value("revoked", std::int64_t{0}) / 1000));
+  }
+  unsigned char id[64];
+  std::size_t size = sizeof id;
+  must(gnutls_x509_crt_get_subject_key_id(ca.certificate.get(), id, &size, nullptr));
+  must(gnutls_x509_crl_set_authority_key_id(raw, id, size));
+  must(gnutls_x509_crl_sign2(raw, ca.certificate.get(), ca.key.get(), GNUTLS_DIG_SHA256, 0));
+  gnutls_datum_t out{};
+  must(gnutls_x509_crl_export2(raw, GNUTLS_X509_FMT_DER, &out));
+  return take(out);
+}
 
 crt_ptr make_node(gnutls_x509_privkey_t key, const authority& ca, const issue_request& request, unix_ms now) {
   const std::string host = request.name + '.' + ca.domain;
@@ -204,6 +233,56 @@ outcome<issued> issue(const std::string& directory, const issue_request& request
     (void)replace_file(at.state, before, 0644);
     return std::unexpected(done.error());
   }
+  return out;
+}
+
+outcome<issued> renew(const std::string& directory, const renewal& request, unix_ms now) {
+  const paths at(directory);
+  const file_lock lock(at.key);
+  auto ca = open_authority(directory, now);
+  if (!ca) return std::unexpected(ca.error());
+  const std::string path = !request.path.empty() ? request.path : directory == "." ? request.name + ".pem" : directory + '/' + request.name + ".pem";
+  const auto old = read_bundle(path);
+  if (!old) return std::unexpected(old.error());
+  if (!equal_nocase(old->name, request.name)) return refuse(fmt::format("{}: is the bundle of {}, not of {}", path, old->name, request.name));
+  if (old->ca != der_of(ca->certificate.get())) return refuse(path + ": another CA issued it", "renew it where its CA is");
+  const auto old_crt = import_crt(old->certificate);
+  for (const auto& entry : ca->state["issued"])
+    if (entry.is_object() && entry.contains("revoked") && old_crt && entry.value("serial", "") == serial_of(old_crt->get()))
+      return refuse(fmt::format("{} was revoked: its key is not to be trusted any more", old->name), "issue a bundle with a new key: skald cert issue NAME");
+  const auto key = import_key(old->key);
+  SKALD_ASSERT(key); // read_bundle has imported it
+  const issue_request same{.name = old->name, .seeds = old->seeds, .roles = old->roles};
+  const auto crt = make_node(key->get(), *ca, same, now);
+  issued out{.path = path, .domain = ca->domain, .id = node_id_of(crt.get()).value(), .founder = old->founder, .issued_before = true, .not_after = not_after_of(crt.get())};
+  ca->state["issued"].push_back({{"name", old->name}, {"serial", serial_of(crt.get())}, {"node_id", out.id.hex()}, {"not_after", date_text(out.not_after)}});
+  if (auto done = replace_file(at.state, ca->state.dump(2) + '\n', 0644); !done) return std::unexpected(done.error());
+  if (auto done = replace_file(path, bundle_text(old->key, crt.get(), *ca, same, old->founder), 0600); !done) return std::unexpected(done.error());
+  return out;
+}
+
+outcome<revoked> revoke(const std::string& directory, const std::string& name, unix_ms now) {
+  const paths at(directory);
+  const file_lock lock(at.key);
+  auto ca = open_authority(directory, now);
+  if (!ca) return std::unexpected(ca.error());
+  revoked out{.path = directory == "." ? "ca.crl" : directory + "/ca.crl", .crl = {}};
+  out.before = true;
+  for (auto& entry : ca->state["issued"]) {
+    if (!entry.is_object() || !equal_nocase(entry.value("name", ""), name)) continue;
+    ++out.certificates;
+    if (entry.contains("revoked")) continue;
+    entry["revoked"] = now;
+    out.before = false;
+  }
+  if (out.certificates == 0) return refuse(fmt::format("no certificate of that name was issued here: {}", name), "see the names in " + at.state);
+  const auto last = ca->state.value("crl_number", std::uint64_t{0});
+  const std::uint64_t number = out.before && last != 0 ? last : std::max(static_cast<std::uint64_t>(now), last + 1);
+  ca->state["crl_number"] = number;
+  out.crl = make_crl(*ca, number, now);
+  // The record first: a list that was handed out and is then forgotten would be taken back by the next one.
+  if (auto done = replace_file(at.state, ca->state.dump(2) + '\n', 0644); !done) return std::unexpected(done.error());
+  if (auto done = replace_file(out.path, pem_encode("X509 CRL", out.crl), 0644); !done) return std::unexpected(done.error());
   return out;
 }
 

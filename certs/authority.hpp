@@ -40,6 +40,23 @@ struct issued {
 };
 outcome<issued> issue(const std::string& directory, const issue_request& request, unix_ms now);
 
+// A new certificate for the key in an existing bundle, which stays a secret of that file: name, node id, roles, seeds and
+// founder stay, the time begins anew. `path` (by default DIRECTORY/NAME.pem) is replaced in one step.
+struct renewal {
+  std::string name;
+  std::string path{}; // empty: DIRECTORY/NAME.pem
+};
+outcome<issued> renew(const std::string& directory, const renewal& request, unix_ms now);
+
+// Revokes all certificates that were issued under a name: DIRECTORY/ca.crl names them, and all revoked before.
+struct revoked {
+  std::string path;  // DIRECTORY/ca.crl
+  std::string crl;   // DER
+  std::size_t certificates = 0; // of this name
+  bool before = false;          // they had been revoked already: the list is the same, signed anew
+};
+outcome<revoked> revoke(const std::string& directory, const std::string& name, unix_ms now);
+
 inline constexpr std::chrono::hours ca_lifetime{24 * 3652};  // ten years
 inline constexpr std::chrono::hours node_lifetime{24 * 365};
 // Certificates begin a little in the past: the machine that they go to may have a slower clock.

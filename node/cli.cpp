@@ -83,6 +83,14 @@ void add_certificates(CLI::App& app, parsed& p) {
   issue->add_option("--seed", p.seeds, "HOST:PORT of a node to join by; repeatable")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   issue->add_option("--role", p.roles, "a role to permit; repeatable [all]")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   issue->add_option("--dir", p.dir, "directory of the CA [.]");
+  CLI::App* renew = command(*cert, p, "renew", "a new certificate for the key of a bundle; its node takes it while it runs", [&p] { return cmd_cert_renew(p.context, p.text, p.dir, p.cert_file); });
+  renew->add_option("NAME", p.text, "the node's name")->required();
+  renew->add_option("--bundle", p.cert_file, "the bundle to renew [NAME.pem beside the CA]");
+  renew->add_option("--dir", p.dir, "directory of the CA [.]");
+  CLI::App* revoke = command(app, p, "revoke", "cut a node off for good: its certificates are worth nothing from now on", [&p] { return cmd_revoke(p.context, p.text, p.dir, p.cert_file); });
+  CLI::Option* whom = revoke->add_option("NAME", p.text, "the node's name; where the CA is");
+  revoke->add_option("--dir", p.dir, "directory of the CA [.]");
+  revoke->add_option("--crl", p.cert_file, "hand this list, made before, to a node")->excludes(whom);
   CLI::App* show = command(*cert, p, "show", "explain a bundle or certificate", [&p] { return cmd_cert_show(p.context, p.text); });
   show->add_option("FILE", p.text, "NAME.pem")->required();
   CLI::App* tls = group(app, "tls", "the certificate that phones see");
@@ -109,6 +117,7 @@ void add_queries(CLI::App& app, parsed& p) {
   command(app, p, "leave", "leave the cluster and stop", [&p] { return cmd_leave(p.context); });
   command(app, p, "base", "the members that majorities are counted by", [&p] { return cmd_base(p.context, p.flag); })
       ->add_flag("--accept", p.flag, "more than half are gone for good: whoever is here is the cluster from now on (what only the others hold is given up)");
+  command(app, p, "drain", "take nothing new, wait until the calls here have ended, then leave; progress is shown", [&p] { return cmd_drain(p.context); });
   command(app, p, "version", "version of this program", [&p] { return cmd_version(p.context); });
   command(app, p, "metrics", "metrics of this node, Prometheus text", [&p] { return cmd_metrics(p.context); });
   CLI::App* set = app.add_subcommand("set", "show or change cluster settings");

@@ -16,6 +16,9 @@ int cmd_cluster_init(const cli_context& c, const std::string& domain, const std:
 int cmd_cert_issue(const cli_context& c, const std::string& name, const std::string& dir,
                    const std::vector<std::string>& seeds, const std::vector<std::string>& roles);
 int cmd_cert_show(const cli_context& c, const std::string& file);
+int cmd_cert_renew(const cli_context& c, const std::string& name, const std::string& dir, const std::string& bundle);
+// Without a name: hands the list in `crl_file` to a node.
+int cmd_revoke(const cli_context& c, const std::string& name, const std::string& dir, const std::string& crl_file);
 
 // cli_run.cpp
 int cmd_run(const cli_context& c, node_config config, const std::string& config_file,
@@ -41,6 +44,7 @@ int cmd_dns(const cli_context& c, bool setup);
 int cmd_dns_set(const cli_context& c, const std::string& server, const std::string& tsig_file);
 int cmd_leave(const cli_context& c);
 int cmd_base(const cli_context& c, bool accept);
+int cmd_drain(const cli_context& c);
 int cmd_set(const cli_context& c, const std::string& key, const std::string& value, bool has_value);
 int cmd_metrics(const cli_context& c);
 int cmd_tls_set(const cli_context& c, const std::string& cert_file, const std::string& key_file, const std::string& domain);

@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
 
 namespace skald::node {
 namespace {
@@ -125,6 +126,28 @@ int cmd_dns_set(const cli_context& c, const std::string& server, const std::stri
 }
 
 int cmd_leave(const cli_context& c) { return show_object(c, ask(c, "POST", "/v1/leave")); }
+
+// Shows what is left, once for each change, until the node has gone.
+int cmd_drain(const cli_context& c) {
+  asked a = ask(c, "POST", "/v1/drain");
+  if (!a.answer) return a.code;
+  const outcome<std::string> socket = find_control_socket(c.control);
+  if (!socket) return report(c, socket.error(), exit_unreachable);
+  json last;
+  for (json now = *a.answer;;) {
+    if (!c.json && now != last) fmt::print("draining: {} calls pass here\n", now.value("calls", 0));
+    std::fflush(stdout);
+    last = now;
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    const auto got = ask_node(*socket, "GET", "/v1/drain");
+    if (!got) break; // it has left
+    now = json::parse(got->body, nullptr, false);
+    if (!now.is_object()) break;
+  }
+  if (c.json) print_json({{"left", true}});
+  else fmt::print("left\n");
+  return exit_done;
+}
 
 int cmd_base(const cli_context& c, bool accept) {
   const asked a = accept ? ask(c, "POST", "/v1/base/accept") : ask(c, "GET", "/v1/base");

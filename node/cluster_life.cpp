@@ -68,7 +68,7 @@ void cluster_unit::publish_facts() {
   f->config = shared_->config();
   f->base = base_;
   f->isolated = isolated_;
-  f->serving = view_->me().serving() && shared_->loaded() && !stale_ && !leaving_ && !isolated_;
+  f->serving = view_->me().serving() && shared_->loaded() && !stale_ && !leaving_ && !isolated_ && !draining_ && half_dead_.empty();
   f->names_in_dns = names_in_dns_;
   const node_id* keys_owner = f->registrars->owner(keys_key());
   shared_->set_duty(keys_owner != nullptr && *keys_owner == view_->self && view_->me().state == dht::member_state::active);
@@ -93,14 +93,16 @@ void cluster_unit::set_names_in_dns(bool seen) {
 }
 
 void cluster_unit::on_self_removed(std::uint64_t new_life, duration joining_for) {
-  log::warning("membership", fmt::format("this node was held for dead; it takes life {} and comes back{}", new_life,
+  log::warning("membership", fmt::format("this node was held for dead or replaced; it takes life {} and comes back{}", new_life,
                                          joining_for > duration{} ? " as joining, for it was removed too often" : ""));
+  if (foreign_version_ >= config_.body.version) renew_body(foreign_version_); // ours must be the newest record of this id
   remember();
 }
 
 void cluster_unit::on_stale(bool stale) {
   if (stale) log::warning("membership", "this node's view may be stale: it answers nothing firm until a peer confirms it");
   stale_ = stale;
+  if (store_) store_->set_doubt(stale);
   publish_facts();
 }
 
@@ -147,6 +149,7 @@ bool cluster_unit::may_begin_alone() const {
 void cluster_unit::try_activate() {
   if (leaving_ || !view_ || membership_->state() != dht::member_state::joining || !store_->settled()) return;
   if (others_serve(*view_)) {
+    if (!half_dead_.empty()) return;
     if (!membership_->joined() || !bodies_known(*view_) || !shared_->loaded()) return;
   } else if (!may_begin_alone() || !bodies_known(*view_)) {
     return;
@@ -156,6 +159,7 @@ void cluster_unit::try_activate() {
   // Damped, for it was removed too often (ring-and-membership B5): membership turns it active when its pause is over.
   if (membership_->state() != dht::member_state::active) return;
   log::info("membership", fmt::format("active, after {} ms", std::chrono::duration_cast<milliseconds>(events_.now() - started_).count()));
+  was_active_ = true;
   shared_->poll();
 }
 
@@ -183,8 +187,13 @@ std::string cluster_unit::waiting_for() const {
     if (seeds_ && !seeds_->seeds().empty()) return fmt::format("an answer of a seed: {}", fmt::join(seeds_->seeds(), ", "));
     return "a node of the cluster: none is known; name one with --seed HOST:PORT";
   }
+  if (!half_dead_.empty()) return "an end of its trouble: " + half_dead_;
   if (!bodies_known(*view_)) return "the records of all members";
   if (!store_->settled()) return "copies of its partitions";
+  if (const duration left = membership_->damped_for(clock_.now()); left > duration{})
+    return fmt::format("the end of a pause of {} s more, because it was removed too often", 1 + std::chrono::duration_cast<seconds>(left).count());
+  const bool registrars = std::ranges::any_of(view_->members, [](const dht::member& m) { return m.alive() && m.body.roles.has(dht::role::registrar); });
+  if (!registrars) return "a node with the role registrar: nobody can hold the cluster's keys and settings";
   return "the cluster's keys and settings";
 }
 
@@ -218,6 +227,15 @@ void cluster_unit::look_for_seeds(bool again) {
 }
 
 // ---- leaving
+
+void cluster_unit::drain() {
+  if (draining_ || leaving_) return;
+  draining_ = true;
+  log::info("membership", "draining: nothing new is taken, what runs goes on");
+  membership_->set_state(dht::member_state::draining, clock_.now());
+  arm_membership();
+  publish_facts();
+}
 
 void cluster_unit::leave(std::move_only_function<void()> done) {
   if (leaving_) return done();

@@ -88,6 +88,7 @@ std::optional<endpoint> cluster_unit::link_address(const node_id& id) const {
 outcome<void> cluster_unit::start(link_hub& links) {
   links_ = &links;
   if (auto opened = open_state(); !opened) return opened;
+  if (auto good = load_revocations(); !good) return good;
   started_ = events_.now();
   if (auto up = start_mesh(); !up) return up;
   start_membership();
@@ -100,6 +101,8 @@ outcome<void> cluster_unit::start(link_hub& links) {
   membership_turn();
   shared_->start();
   start_directory();
+  if (revocations_.number != 0) shared_->set_revoked_at(static_cast<unix_ms>(revocations_.number));
+  watch_tick();
   join_tick();
   return {};
 }
@@ -123,7 +126,7 @@ outcome<void> cluster_unit::start_store() {
 }
 
 outcome<void> cluster_unit::start_mesh() {
-  dht::mesh_config mesh{.identity = config_.bundle, .bind = {}};
+  dht::mesh_config mesh{.identity = config_.bundle, .bind = {}, .crl = revocations_der_};
   for (const ip_family family : {ip_family::v4, ip_family::v6})
     for (const ip_address& a : config_.addresses)
       if (a.family == family) {
@@ -134,10 +137,9 @@ outcome<void> cluster_unit::start_mesh() {
   on.gossip = [this](const node_id& from, std::string_view bytes) { on_gossip(from, bytes); };
   on.peer = [this](const dht::mesh_peer& p) { on_peer(p); };
   on.unreachable = [this](const node_id& id) { membership_->peer_hint(id, clock_.now()); };
-  on.twin = [this](const endpoint& at) {
-    log::error("mesh", fmt::format("another process runs with this node's bundle at {}; this one stops", at.text()));
-    if (stop_asked) stop_asked();
-  };
+  on.twin = [this](const endpoint& at, std::string_view claim) { on_twin(at, claim); };
+  on.doubled = [this](const node_id&, const endpoint& before, const endpoint& now) { on_doubled(before, now); };
+  mesh.twin_claim = [this] { return twin_claim(); };
   for (const endpoint& e : mesh.bind) // the mesh could not say who has it
     if (auto free = probe_port("udp", e); !free) return free;
   auto opened = dht::mesh::open(events_.io(), clock_, std::move(mesh), std::move(on));
@@ -157,7 +159,10 @@ void cluster_unit::start_membership() {
   if (profile_ == "wan") m.timing = dht::wan_profile();
   own_record_ = dht::make_record(m.body, *config_.bundle);
   config_.body = m.body;
+  first_version_ = m.body.version;
+  twin_nonce_ = random_.next();
   membership_ = std::make_unique<dht::membership>(std::move(m), *this, *links_, *this, clock_, random_, clock_.now());
+  born_ = membership_->life();
 }
 
 // ---- datagrams and frames
@@ -200,6 +205,8 @@ void cluster_unit::on_gossip(const node_id& from, std::string_view bytes) {
         mesh_->send_gossip(from, gossip_frame(dht::frame_type::body_reply, found->second));
     return;
   case std::to_underlying(dht::frame_type::body_reply): take_record(bytes.substr(2)); return;
+  case std::to_underlying(dht::frame_type::seen_elsewhere): on_seen_elsewhere(bytes.substr(2)); return;
+  case std::to_underlying(dht::frame_type::revocations): on_revocations(bytes.substr(2)); return;
   default: return;
   }
 }
@@ -207,6 +214,7 @@ void cluster_unit::on_gossip(const node_id& from, std::string_view bytes) {
 void cluster_unit::on_peer(const dht::mesh_peer& peer) {
   // Both ends show their record first: with it come the ports, so links can be opened.
   mesh_->send_gossip(peer.id, gossip_frame(dht::frame_type::body_reply, own_record_));
+  tell_revocations(peer.id);
   membership_->contact(peer.id, clock_.now());
   if (directory_) directory_->met(peer.at);
   arm_membership();
@@ -233,6 +241,7 @@ void cluster_unit::on_frame(const node_id& from, dht::frame f) {
   case dht::frame_type::store_state:
     if (!store_->on_frame(from, f)) log::warning("store", fmt::format("a malformed frame from {}", from.hex()));
     return;
+  case dht::frame_type::revocations: on_revocations(f.body); return;
   case dht::frame_type::hello:
   case dht::frame_type::goodbye:
   case dht::frame_type::link_ping:
@@ -240,6 +249,7 @@ void cluster_unit::on_frame(const node_id& from, dht::frame f) {
   case dht::frame_type::gossip:
   case dht::frame_type::members_exchange:
   case dht::frame_type::members_reply:
+  case dht::frame_type::seen_elsewhere:
   case dht::frame_type::body_request:
   case dht::frame_type::body_reply:
     membership_->on_frame(from, f, clock_.now());
@@ -249,7 +259,10 @@ void cluster_unit::on_frame(const node_id& from, dht::frame f) {
   }
 }
 
-void cluster_unit::on_link_up(const node_id& peer) { store_->on_link_up(peer); }
+void cluster_unit::on_link_up(const node_id& peer) {
+  send_revocations(peer);
+  store_->on_link_up(peer);
+}
 
 void cluster_unit::on_link_down(const node_id& peer) {
   store_->on_link_down(peer);
@@ -260,14 +273,15 @@ void cluster_unit::on_link_down(const node_id& peer) {
 // ---- records: bodies that their nodes signed
 
 void cluster_unit::take_record(std::string_view bytes) {
-  const auto opened = dht::open_record(bytes, certs::trust_of(*config_.bundle), clock_.wall());
+  const auto opened = dht::open_record(bytes, trust(), clock_.wall());
   if (!opened) return;
   if (take_entry(*opened)) records_[opened->id] = std::string(bytes);
 }
 
 // Whoever hands a record on may hand on an old one, as it is signed for good: a newer one is never replaced by it.
 bool cluster_unit::take_entry(const dht::directory_entry& e) {
-  if (e.id == config_.bundle->id || e.body.addresses.empty()) return false;
+  if (e.body.addresses.empty()) return false;
+  if (e.id == config_.bundle->id) return take_own_entry(e), false;
   if (const auto known = versions_.find(e.id); known != versions_.end() && e.body.version < known->second) return false;
   versions_[e.id] = e.body.version;
   mesh_->set_address(e.id, {e.body.addresses.front(), e.body.overlay_port});
@@ -278,6 +292,18 @@ bool cluster_unit::take_entry(const dht::directory_entry& e) {
   membership_->body_known(e.id, e.body, clock_.now());
   arm_membership();
   return true;
+}
+
+// What this node says of itself is new: signed, told to the mesh and the directory.
+void cluster_unit::renew_body(std::uint64_t above) {
+  config_.body.version = std::max({static_cast<std::uint64_t>(clock_.wall()), config_.body.version + 1, above + 1});
+  own_record_ = dht::make_record(config_.body, *config_.bundle);
+  records_[config_.bundle->id] = own_record_;
+  membership_->set_body(config_.body, clock_.now());
+  if (directory_) directory_->publish(config_.body);
+  for (const dht::mesh_peer& p : mesh_->peers()) mesh_->send_gossip(p.id, gossip_frame(dht::frame_type::body_reply, own_record_));
+  arm_membership();
+  remember();
 }
 
 void cluster_unit::on_body_wanted(const node_id& member, std::uint64_t) {

@@ -5,6 +5,8 @@
 // Life: construct, start() (binds ports, loads state, begins to join), run the loop; leave() or just stop.
 #include "base/guarded.hpp"
 #include "certs/bundle.hpp"
+#include "certs/peer.hpp"
+#include "certs/revocation.hpp"
 #include "dht/directory/opendht_directory.hpp"
 #include "dht/mesh/mesh.hpp"
 #include "dht/ring/rings.hpp"
@@ -59,8 +61,22 @@ public:
   void leave(std::move_only_function<void()> done);
   // Saves what a restart wants to know. The last call, on the cluster thread, before the loop stops.
   void stop();
-  // Called when this process has to end by itself: the same bundle runs elsewhere.
+  // Called when this process has to end by itself, without leaving: the same bundle runs elsewhere, and goes on.
   std::function<void()> stop_asked;
+
+  // Called with each new revocation list (DER): whoever judges certificates goes by it from then on.
+  std::function<void(const std::string& crl)> trust_changed;
+  // True: it was new, and is on its way to all others. The failure: the CA did not sign it.
+  outcome<bool> take_revocations(std::string_view der);
+  const certs::revocation_list& revocations() const { return revocations_; }
+  // The same key under a renewed certificate; no session or link ends by it.
+  outcome<void> set_identity(certs::bundle_ptr renewed);
+
+  // `skald drain`: out of DNS and of the rings, nothing new; leave() is called when what runs has ended.
+  void drain();
+  bool draining() const { return draining_; }
+  std::string half_dead() const { return half_dead_; } // why this node stepped back by itself; empty: it did not
+  bool clock_wrong() const { return clock_wrong_; }
 
   // roles::cluster_port; any thread.
   roles::facts_ptr facts() const override { return facts_.load(); }
@@ -90,6 +106,7 @@ private:
   void on_self_removed(std::uint64_t new_life, duration joining_for) override;
   void on_stale(bool stale) override;
   void on_base(const dht::base& b) override;
+  void on_contested(std::uint64_t body_version) override;
 
   // cluster_unit.cpp: what carries
   outcome<void> open_state();
@@ -103,6 +120,32 @@ private:
   void on_peer(const dht::mesh_peer& peer);
   void take_record(std::string_view record);
   bool take_entry(const dht::directory_entry& e); // false: older than what is known
+  void take_own_entry(const dht::directory_entry& e);
+  void renew_body(std::uint64_t above);
+
+  // cluster_revocation.cpp
+  bool is_revoked(std::string_view certificate_der) const;
+  certs::trust trust() const;
+  outcome<void> load_revocations();
+  void send_revocations(const node_id& to);
+  void tell_revocations(const node_id& peer);
+  void flood_revocations();
+  void apply_revocations();
+  void on_revocations(std::string_view der);
+
+  // cluster_watch.cpp: what this node sees of itself
+  void watch_tick();
+  void judge_clock();
+  void judge_health();
+  std::string trouble() const;
+  void step_back(const std::string& why);
+
+  // cluster_twin.cpp: the same bundle, started twice
+  std::string twin_claim() const;
+  void on_twin(const endpoint& at, std::string_view claim);
+  void on_doubled(const endpoint& before, const endpoint& now);
+  void on_seen_elsewhere(std::string_view text);
+  bool is_own(const endpoint& at) const;
   void read_directory();
 
   // cluster_life.cpp: what follows
@@ -144,6 +187,14 @@ private:
   std::unordered_map<node_id, std::uint64_t> versions_; // of the members' bodies
   std::map<node_id, std::string> records_; // newest signed record of each member, for those who ask
   std::string own_record_;
+  std::uint64_t first_version_ = 0, foreign_version_ = 0; // of this process' first body; of another's under this id
+  std::uint64_t born_ = 0, twin_nonce_ = 0;               // what twins are told apart by
+  bool was_active_ = false;
+  certs::revocation_list revocations_;
+  std::string revocations_der_;
+  std::string half_dead_;
+  mono_time trouble_since_{}, healthy_since_{}, stepped_back_{};
+  bool draining_ = false, clock_wrong_ = false;
 
   // What the last life left: known_life_ 0 and a base without epoch where there was none.
   std::uint64_t known_life_ = 0, known_version_ = 0;
@@ -165,6 +216,10 @@ inline constexpr duration begin_in_turn = milliseconds(500);
 inline constexpr duration leave_deadline = seconds(15);
 inline constexpr duration directory_period = std::chrono::minutes(10);
 inline constexpr duration join_retry = milliseconds(500);
+inline constexpr duration watch_period = milliseconds(500);
+inline constexpr duration trouble_lasts = seconds(1);        // failing links count after link_failing_after besides
+inline constexpr duration well_after = seconds(5);
+inline constexpr duration step_back_patience = seconds(5);   // for handing over what a broken disk or link may hold up
 // Nodes of which an address is kept, members and others: over it those that are no members are forgotten.
 inline constexpr std::size_t link_addresses_max = 2 * dht::members_max;
 

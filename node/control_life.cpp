@@ -1,4 +1,5 @@
 // The control API's part in the life of the cluster: who belongs to it.
+#include "base/encoding.hpp"
 #include "node/control_routes.hpp"
 
 #include <fmt/format.h>
@@ -43,6 +44,26 @@ void control_routes::accept_base(const control_request&, respond done) {
                     : "what only the given-up members hold is out of reach until they return; if any of them still runs, two clusters now acknowledge changes, "
                       "and of two changes of one thing the later one stays when they meet";
   done(reply_json(out));
+}
+
+void control_routes::revoke(const control_request& r, respond done) {
+  const json body = json::parse(r.body, nullptr, false);
+  const std::string text = body.is_object() && body.contains("crl") && body["crl"].is_string() ? body["crl"].get<std::string>() : std::string{};
+  const auto der = from_base64(text);
+  if (!der || der->empty()) return done(reply_failure({"no revocation list was given"}, 400));
+  const auto taken = services_.take_revocations(*der);
+  if (!taken) return done(reply_failure(taken.error(), 422));
+  done(reply_json({{"taken", *taken}, {"note", *taken ? "on its way to all members" : "this list, or a newer one, was known"}}));
+}
+
+void control_routes::drain(const control_request& r, respond done) {
+  services_.drain();
+  draining(r, std::move(done));
+}
+
+void control_routes::draining(const control_request&, respond done) {
+  const auto calls = services_.drain_calls();
+  done(reply_json({{"draining", calls.has_value()}, {"calls", calls.value_or(0)}}));
 }
 
 } // namespace skald::node

@@ -35,6 +35,9 @@ struct control_services {
   std::function<outcome<void>(const std::string& cert, const std::string& key, const std::string& domain)> check_tls;
   std::function<const dht::base_keeper&()> base;
   std::function<void()> accept_base;
+  std::function<outcome<bool>(const std::string& der)> take_revocations; // true: it was new
+  std::function<void()> drain;
+  std::function<std::optional<std::size_t>()> drain_calls; // calls that still pass here; nullopt: not draining
   std::function<void(std::move_only_function<void()>)> leave; // calls back when the others know
   dht::role_set built, permitted, claimed;
 };
@@ -71,6 +74,9 @@ private:
   // control_life.cpp
   void base(const control_request&, respond done);
   void accept_base(const control_request&, respond done);
+  void revoke(const control_request&, respond done);
+  void drain(const control_request&, respond done);
+  void draining(const control_request&, respond done);
   // control_users.cpp
   void list_users(const control_request&, respond done);
   void add_user(const control_request&, respond done);

@@ -2,13 +2,16 @@
 
 #include "base/socket_address.hpp"
 
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fmt/format.h>
 #include <microhttpd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <thread>
 #include <unistd.h>
 
 namespace skald::node {
@@ -18,8 +21,15 @@ struct control_server::impl {
   std::string socket_path;
   MHD_Daemon* unix_daemon = nullptr;
   MHD_Daemon* tcp_daemon = nullptr;
+  std::atomic<int> open{0}; // requests that have come and whose answers are not sent yet
 
+  // Answers that are on their way are sent first: that to `skald leave` is given by the very call that ends the node.
   ~impl() {
+    for (MHD_Daemon* d : {unix_daemon, tcp_daemon})
+      if (d != nullptr)
+        if (const MHD_socket fd = MHD_quiesce_daemon(d); fd != MHD_INVALID_SOCKET) ::close(fd);
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    while (open > 0 && std::chrono::steady_clock::now() < until) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     if (unix_daemon != nullptr) MHD_stop_daemon(unix_daemon);
     if (tcp_daemon != nullptr) MHD_stop_daemon(tcp_daemon);
     if (!socket_path.empty()) ::unlink(socket_path.c_str());
@@ -47,10 +57,11 @@ MHD_Result take_argument(void* to, MHD_ValueKind, const char* key, const char* v
   return MHD_YES;
 }
 
-MHD_Result serve(const control_handler& handler, MHD_Connection* connection, const char* url, const char* method,
-                 const char* data, std::size_t* size, void** state) {
+MHD_Result serve(control_server::impl& self, const control_handler& handler, MHD_Connection* connection, const char* url,
+                 const char* method, const char* data, std::size_t* size, void** state) {
   auto* p = static_cast<pending*>(*state);
   if (p == nullptr) {
+    ++self.open;
     p = new pending;
     p->request.method = method;
     p->request.path = url;
@@ -70,7 +81,8 @@ MHD_Result serve(const control_handler& handler, MHD_Connection* connection, con
 
 MHD_Result on_unix(void* self, MHD_Connection* c, const char* url, const char* method, const char*, const char* data,
                    std::size_t* size, void** state) {
-  return serve(static_cast<control_server::impl*>(self)->handler, c, url, method, data, size, state);
+  auto& me = *static_cast<control_server::impl*>(self);
+  return serve(me, me.handler, c, url, method, data, size, state);
 }
 
 MHD_Result on_tcp(void* self, MHD_Connection* c, const char* url, const char* method, const char*, const char* data,
@@ -79,10 +91,13 @@ MHD_Result on_tcp(void* self, MHD_Connection* c, const char* url, const char* me
     return control_reply{404, "only GET /metrics is served here\n", "text/plain"};
   };
   const bool metrics = std::strcmp(url, "/metrics") == 0 && std::strcmp(method, "GET") == 0;
-  return serve(metrics ? static_cast<control_server::impl*>(self)->handler : nothing, c, url, method, data, size, state);
+  auto& me = *static_cast<control_server::impl*>(self);
+  return serve(me, metrics ? me.handler : nothing, c, url, method, data, size, state);
 }
 
-void on_completed(void*, MHD_Connection*, void** state, MHD_RequestTerminationCode) {
+void on_completed(void* self, MHD_Connection*, void** state, MHD_RequestTerminationCode) {
+  if (*state == nullptr) return;
+  --static_cast<control_server::impl*>(self)->open;
   delete static_cast<pending*>(*state);
   *state = nullptr;
 }
@@ -136,7 +151,7 @@ outcome<int> listen_tcp(const endpoint& at) {
 
 MHD_Daemon* start_daemon(int fd, MHD_AccessHandlerCallback callback, control_server::impl* self, unsigned threads) {
   return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD, 0, nullptr, nullptr, callback, self, MHD_OPTION_LISTEN_SOCKET,
-                          fd, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_NOTIFY_COMPLETED, on_completed, nullptr,
+                          fd, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_NOTIFY_COMPLETED, on_completed, self,
                           MHD_OPTION_CONNECTION_TIMEOUT, 60u, MHD_OPTION_END);
 }
 

@@ -118,7 +118,7 @@ void link_hub::on_session_up(link_session& s) {
   links_up.add(1);
   if (p.calling == &s) p.calling = nullptr;
   p.pause = duration{0};
-  p.retry_at = {};
+  p.retry_at = p.failing_since = {};
   if (p.current != nullptr) return; // a second one, in reserve
   p.current = &s;
   log::debug("link", fmt::format("link with {} at {} is up", short_id(s.peer()), s.remote().text()));
@@ -155,6 +155,7 @@ void link_hub::on_session_ended(link_session& s, std::string_view why) {
   if (called) { // the next call waits, longer each time, so that a dead node costs little
     p.pause = p.pause == duration{0} ? duration(link_retry_first) : std::min(p.pause * 2, duration(link_retry_last));
     p.retry_at = loop_.now() + p.pause;
+    if (p.failing_since == mono_time{}) p.failing_since = loop_.now();
   }
   if (called && p.current == nullptr && !p.waiting.empty()) {
     p.waiting.clear();
@@ -176,6 +177,18 @@ void link_hub::choose(peer_state& p) {
 bool link_hub::up(const node_id& peer) const {
   const auto it = peers_.find(peer);
   return it != peers_.end() && it->second.current != nullptr;
+}
+
+bool link_hub::failing(const node_id& peer) const {
+  const auto it = peers_.find(peer);
+  if (it == peers_.end() || it->second.current != nullptr || it->second.failing_since == mono_time{}) return false;
+  return loop_.now() - it->second.failing_since >= link_failing_after;
+}
+
+void link_hub::call_again(const node_id& peer) {
+  const auto it = peers_.find(peer);
+  if (it == peers_.end() || it->second.current != nullptr || it->second.calling != nullptr || it->second.failing_since == mono_time{}) return;
+  call(peer, it->second);
 }
 
 std::vector<node_id> link_hub::peers() const {

@@ -22,6 +22,7 @@ namespace skald::node {
 
 inline constexpr std::size_t link_queue_bytes_max = 8 << 20; // per peer, waiting for the link or its reader
 inline constexpr std::size_t link_sessions_per_peer_max = 4; // inbound; the oldest gives way
+inline constexpr duration link_failing_after = seconds(2);
 inline constexpr duration link_retry_first = milliseconds(100), link_retry_last = seconds(2);
 
 struct link_hub_config {
@@ -46,6 +47,8 @@ public:
 
   bool send(const node_id& to, dht::frame f) override;
   bool up(const node_id& peer) const;
+  bool failing(const node_id& peer) const;     // no link, and calls to it have failed for link_failing_after
+  void call_again(const node_id& peer);        // if the last call failed, and its pause is over
   std::vector<node_id> peers() const;          // those that are up
   void disconnect(const node_id& peer);        // it left or died: its sessions end, what waits is dropped
   void recheck();                              // after a revocation: who no longer passes is cut off
@@ -58,6 +61,7 @@ private:
     std::string waiting;             // framed
     duration pause{0};               // of the next retry
     mono_time retry_at{};
+    mono_time failing_since{};       // the first failed call since a link was up
   };
   std::unique_ptr<link_session> new_session(const node_id& peer);
   bool call(const node_id& to, peer_state& p);

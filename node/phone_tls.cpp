@@ -59,7 +59,12 @@ phone_tls::phone_tls(certs::bundle_ptr own, tls_slot& phones, tls_slot& outbound
   rebuild();
 }
 
-void phone_tls::rebuild() {
+void phone_tls::set_own(certs::bundle_ptr renewed) {
+  own_ = std::move(renewed);
+  rebuild();
+}
+
+bool phone_tls::rebuild() {
   std::vector<tls_identity> shown;
   for (const auto& [key, value] : public_) shown.push_back({text_field(value, "cert"), text_field(value, "key")});
   auto phones = phone_credentials(*own_, shown);
@@ -67,10 +72,11 @@ void phone_tls::rebuild() {
   for (const auto* made : {&phones, &outbound})
     if (!*made) {
       log::error("tls", made->error().what);
-      return; // what was shown before stays
+      return false;
     }
   phones_.set(std::move(*phones));
   outbound_.set(std::move(*outbound));
+  return true;
 }
 
 void phone_tls::take_settings(const std::map<std::string, std::string>& stored) {
@@ -79,8 +85,7 @@ void phone_tls::take_settings(const std::map<std::string, std::string>& stored) 
     if (key.starts_with("tls.")) now[key] = value;
   if (now == public_) return;
   public_ = std::move(now);
-  rebuild();
-  log::info("tls", fmt::format("phones now see {}", public_.empty() ? "the node's own certificate" : "the cluster's public certificate"));
+  if (rebuild()) log::info("tls", fmt::format("phones now see {}", public_.empty() ? "the node's own certificate" : "the cluster's public certificate"));
 }
 
 outcome<void> phone_tls::check(const std::string& cert_pem, const std::string& key_pem, const std::string& domain,

@@ -18,6 +18,8 @@ class phone_tls {
 public:
   phone_tls(certs::bundle_ptr own, tls_slot& phones, tls_slot& outbound);
 
+  // The node's own certificate was renewed.
+  void set_own(certs::bundle_ptr renewed);
   // New settings: rebuilds what is shown if a certificate changed. Connections stay as they are.
   void take_settings(const std::map<std::string, std::string>& stored);
   // `skald tls set`: the key fits, the chain parses, the domain is named, it has not expired.
@@ -27,7 +29,7 @@ public:
   bool has_public() const { return !public_.empty(); }
 
 private:
-  void rebuild();
+  bool rebuild(); // false: what was shown before stays
 
   certs::bundle_ptr own_;
   tls_slot& phones_;

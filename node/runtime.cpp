@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace skald::node {
@@ -136,7 +137,11 @@ outcome<void> runtime::start() {
   }
   cluster_ = std::make_unique<cluster_unit>(cluster_unit_config{config_, bundle_, state_dir_, addresses_, body()}, cluster_loop_, clock_,
                                             random_, cluster_dns_.get(), [this] { on_facts(); });
-  cluster_->stop_asked = [] { ::kill(::getpid(), SIGTERM); };
+  cluster_->trust_changed = [this](const std::string& crl) { trust_changed(crl); };
+  cluster_->stop_asked = [this] {
+    abandoned_ = true;
+    ::kill(::getpid(), SIGTERM);
+  };
   if (auto bound = bind_workers(); !bound) return bound;
   if (auto bound = bind_links(); !bound) return bound;
   std::vector<roles::core*> cores;
@@ -150,7 +155,62 @@ outcome<void> runtime::start() {
   if (auto up = cluster_->start(*links_); !up) return up;
   dns_->start();
   for (auto& w : workers_) w->start();
+  watch_bundle();
   return start_control();
+}
+
+// Every thread judges by the new list from now on; links whose peer it names are cut.
+void runtime::trust_changed(const std::string& crl) {
+  certs::trust t = certs::trust_of(*bundle_);
+  t.crl = crl;
+  trust_.set(std::move(t));
+  links_->recheck();
+  for (auto& w : workers_) w->recheck_links();
+}
+
+// ---- a renewed certificate: the file is looked at every two seconds
+
+void runtime::watch_bundle() {
+  struct stat info{};
+  const std::int64_t changed = ::stat(config_.bundle.c_str(), &info) == 0 ? info.st_mtim.tv_sec * 1'000'000'000LL + info.st_mtim.tv_nsec : 0;
+  const bool first = bundle_seen_ == 0;
+  if (changed != 0 && changed != std::exchange(bundle_seen_, changed) && !first) take_bundle();
+  cluster_loop_.timers().at(cluster_loop_.now() + bundle_look, [this] { watch_bundle(); });
+}
+
+void runtime::take_bundle() {
+  const auto refuse = [](const failure& f) { log::error("tls", fmt::format("the new bundle is not used: {}{}{}", f.what, f.hint.empty() ? "" : "; ", f.hint)); };
+  auto read = certs::load_bundle(config_.bundle, clock_.wall());
+  if (!read) return refuse(read.error());
+  if (read->certificate == bundle_->certificate) return;
+  if (read->ca != bundle_->ca || read->domain != bundle_->domain || read->name != bundle_->name)
+    return refuse({"it is of another cluster or node", "stop the node and start it with the new bundle"});
+  auto renewed = std::make_shared<const certs::bundle>(std::move(*read));
+  auto credentials = link_credentials(*renewed);
+  if (!credentials) return refuse(credentials.error());
+  if (const auto taken = cluster_->set_identity(renewed); !taken) return refuse(taken.error());
+  bundle_ = renewed;
+  group_.streams.links.set(std::move(*credentials));
+  tls_->set_own(renewed);
+  log::info("tls", fmt::format("took the renewed certificate, valid until {}", certs::date_text(renewed->not_after)));
+}
+
+// ---- draining: until no call passes here any more
+
+void runtime::drain_tick() {
+  query_->ask(*cluster_->facts()->view, "calls", "", [this](cluster_query::total t) {
+    drain_calls_ = 0;
+    for (const json& row : t.rows)
+      if (const auto edges = row.find("edges"); edges != row.end() && edges->is_array())
+        drain_calls_ += std::ranges::find(*edges, json(bundle_->name)) != edges->end() ? 1 : 0;
+    drain_quiet_ = drain_calls_ == 0 && t.silent.empty() ? drain_quiet_ + 1 : 0;
+    if (drain_quiet_ < drain_quiet_looks) {
+      cluster_loop_.timers().at(cluster_loop_.now() + drain_look, [this] { drain_tick(); });
+      return;
+    }
+    log::info("node", "no call passes here any more");
+    ::kill(::getpid(), SIGTERM); // leaves, and ends
+  });
 }
 
 outcome<void> runtime::start_control() {
@@ -188,6 +248,14 @@ control_services runtime::services() {
   s.check_tls = [this](const std::string& cert, const std::string& key, const std::string& domain) { return tls_->check(cert, key, domain, clock_.wall()); };
   s.base = [this]() -> const dht::base_keeper& { return cluster_->base_known(); };
   s.accept_base = [this] { cluster_->accept_base(); };
+  s.take_revocations = [this](const std::string& der) { return cluster_->take_revocations(der); };
+  s.drain = [this] {
+    if (!cluster_->draining()) {
+      cluster_->drain();
+      drain_tick();
+    }
+  };
+  s.drain_calls = [this]() -> std::optional<std::size_t> { return cluster_->draining() ? std::optional(drain_calls_) : std::nullopt; };
   s.leave = [this](std::move_only_function<void()> done) {
     cluster_->leave([done = std::move(done)]() mutable {
       done();
@@ -203,9 +271,11 @@ control_services runtime::services() {
 json runtime::status_lines() const {
   std::uint64_t up_s = static_cast<std::uint64_t>(std::chrono::duration_cast<seconds>(clock_.now() - started_).count());
   json out{{"uptime_s", up_s}, {"workers", workers_.size()}, {"mesh_peers", cluster_->mesh_peers()}, {"links", links_->peers().size()},
-           {"clock_deviation_ms", cluster_->clock_deviation().count()}, {"control", control_path_},
+           {"clock_deviation_ms", cluster_->clock_deviation().count()}, {"clock_wrong", cluster_->clock_wrong()}, {"control", control_path_},
            {"overload_percent", static_cast<int>(group_.load.level() * 100)}, {"memory_mb", group_.load.memory_bytes() >> 20},
            {"memory_budget_mb", load_->budget() >> 20},
+           {"half_dead", cluster_->half_dead()}, {"draining", cluster_->draining()}, {"revocation_list", cluster_->revocations().number},
+           {"revoked_certificates", cluster_->revocations().serials.size()},
            {"certificate_until", certs::date_text(bundle_->not_after)}};
   if (const std::string waiting = cluster_->waiting_for(); !waiting.empty()) out["waiting_for"] = waiting;
   return out;
@@ -267,7 +337,8 @@ int runtime::run() {
   int signal = 0;
   sigwait(&wanted, &signal);
   log::info("node", "stopping");
-  cluster_loop_.post_always([&] { cluster_->leave([&] { left = true; }); });
+  if (abandoned_) left = true;
+  else cluster_loop_.post_always([&] { cluster_->leave([&] { left = true; }); });
   // A second signal, or the deadline, ends it at once.
   const timespec step{0, 20'000'000};
   for (int i = 0; i < 1000 && !left; ++i)
@@ -280,7 +351,7 @@ int runtime::run() {
     cluster_loop_.stop();
   });
   cluster_thread.join();
-  return 0;
+  return abandoned_ ? 1 : 0;
 }
 
 } // namespace skald::node

@@ -18,11 +18,16 @@
 #include "node/worker_unit.hpp"
 #include "roles/core/replay.hpp"
 
+#include <atomic>
 #include <memory>
 #include <thread>
 #include <vector>
 
 namespace skald::node {
+
+inline constexpr duration bundle_look = seconds(2);  // for a renewed certificate
+inline constexpr duration drain_look = seconds(1);   // for the calls that a draining node still has
+inline constexpr int drain_quiet_looks = 3;          // without any, before it leaves: one just answered is not noted yet
 
 class runtime {
 public:
@@ -43,6 +48,10 @@ private:
   dht::role_set permitted_roles() const;
   void on_facts();
   void adopt_bindings();
+  void trust_changed(const std::string& crl);
+  void watch_bundle();
+  void take_bundle();
+  void drain_tick();
   void stop_workers();
   nlohmann::json status_lines() const;
   control_services services();
@@ -75,6 +84,10 @@ private:
   mono_time started_{};
   bool adopted_ = false;
   dht::view_ptr told_view_; // the last that the workers were told of
+  std::int64_t bundle_seen_ = 0; // the bundle file's time of change, in ns
+  std::size_t drain_calls_ = 0;
+  int drain_quiet_ = 0;          // looks in a row that found no call
+  std::atomic<bool> abandoned_{false}; // the process ends, and the node lives on elsewhere: no leaving
 };
 
 } // namespace skald::node

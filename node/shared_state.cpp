@@ -1,6 +1,7 @@
 #include "node/shared_state.hpp"
 
 #include "base/encoding.hpp"
+#include "base/key_trust.hpp"
 #include "base/log.hpp"
 #include "dht/ring/ring.hpp"
 
@@ -26,10 +27,12 @@ std::optional<cluster_key> decode_key(const dht::record& r) {
   return k;
 }
 
+unix_ms made_at(const cluster_key& k) { return distrusted(k) ? k.made + distrusted_shift : k.made; }
+
 bool same_ids(const key_ring& a, const key_ring& b) {
   if (a.keys().size() != b.keys().size()) return false;
   for (std::size_t i = 0; i < a.keys().size(); ++i)
-    if (a.keys()[i].id != b.keys()[i].id) return false;
+    if (a.keys()[i].id != b.keys()[i].id || a.keys()[i].made != b.keys()[i].made) return false;
   return true;
 }
 
@@ -71,11 +74,11 @@ void shared_state::take_keys(const dht::fetch_result& r) {
   key_ring merged = keys_->merged_with(key_ring(std::move(found)));
   std::vector<cluster_key> kept;
   for (const cluster_key& k : merged.keys())
-    if (k.made + key_life_checking.count() > store_.cluster_time() || &k == &merged.keys().back()) kept.push_back(k);
+    if (made_at(k) + key_life_checking.count() > store_.cluster_time() || &k == &merged.keys().back()) kept.push_back(k);
   if (kept.size() > cluster_keys_max) kept.erase(kept.begin(), kept.end() - cluster_keys_max);
-  key_ring fresh(std::move(kept));
+  const key_ring fresh = distrust_before(key_ring(std::move(kept)), revoked_at_);
   if (!same_ids(*keys_, fresh)) {
-    keys_ = std::make_shared<key_ring>(std::move(fresh));
+    keys_ = std::make_shared<key_ring>(fresh);
     changed_();
   }
   // A set that only grows takes no harm from one key more; a cluster of two must have new ones while the other is dead.
@@ -84,10 +87,11 @@ void shared_state::take_keys(const dht::fetch_result& r) {
 
 void shared_state::make_key_if_due() {
   const unix_ms now = store_.cluster_time();
-  const bool due = keys_->keys().empty() || keys_->keys().back().made + key_life_signing.count() <= now;
+  const bool due = keys_->keys().empty() || keys_->keys().back().made + key_life_signing.count() <= now || keys_->keys().back().made < revoked_at_;
   if (!due || making_) return;
   making_ = true;
-  cluster_key k{static_cast<std::uint32_t>(1 + random_.below(0xfffffffe)), now, random_.bytes(32)};
+  // The CA's clock may be ahead of ours: a key counts as made after the revocation that it was made for.
+  cluster_key k{static_cast<std::uint32_t>(1 + random_.below(0xfffffffe)), std::max(now, revoked_at_), random_.bytes(32)};
   const std::weak_ptr<int> alive = alive_;
   store_.put(dht::table::keys, keys_key(), {{std::to_string(k.id), encode_key(k), now + key_life_checking.count(), false}},
              [this, alive](dht::write_result w) {
@@ -98,6 +102,13 @@ void shared_state::make_key_if_due() {
                  poll();
                }
              });
+}
+
+void shared_state::set_revoked_at(unix_ms t) {
+  t = std::min(t, store_.cluster_time() + key_clock_slack.count()); // a CA whose clock is years ahead must not stop new keys
+  if (t <= revoked_at_) return;
+  revoked_at_ = t;
+  poll();
 }
 
 void shared_state::take_settings(const dht::fetch_result& r) {

@@ -21,6 +21,7 @@ inline constexpr milliseconds key_life_signing = std::chrono::hours(24); // a ne
 inline constexpr milliseconds key_life_checking = std::chrono::hours(24 * 31); // tokens are checked for 30 days
 inline constexpr std::size_t cluster_keys_max = 128;
 inline constexpr unsigned doubtful_polls_borne = 5; // in a row: longer than a node's silence is, before it is held for dead
+inline constexpr milliseconds key_clock_slack{60'000}; // that the CA's machine may be ahead of cluster time
 
 class shared_state {
 public:
@@ -32,6 +33,8 @@ public:
   // Whether this node owns the keys' record and may write: then it sees to it that there is a fresh key.
   void set_duty(bool owner_and_active) { duty_ = owner_and_active; }
   void poll(); // now, besides the period
+  // The time of the latest revocation: the owner of the keys' record makes a new one if none is younger.
+  void set_revoked_at(unix_ms t);
 
   std::shared_ptr<const key_ring> keys() const { return keys_; }
   std::shared_ptr<const roles::settings> config() const { return config_; }
@@ -56,6 +59,7 @@ private:
   std::map<std::string, std::string> stored_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0); // answers that come after our end find it gone
   unsigned keys_in_doubt_ = 0, settings_in_doubt_ = 0; // answers in a row
+  unix_ms revoked_at_ = 0;
   bool keys_loaded_ = false, settings_loaded_ = false, duty_ = false, making_ = false;
 };
 

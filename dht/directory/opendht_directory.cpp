@@ -179,6 +179,9 @@ void opendht_directory::met(const endpoint& at) {
   if (s.peers_met <= publish_again_max) s.put_own();
 }
 
+void opendht_directory::set_identity(certs::bundle_ptr renewed) { state_->identity = std::move(renewed); }
+void opendht_directory::set_crl(std::string der) { state_->trust.crl = std::move(der); }
+
 void opendht_directory::publish(const member_body& own) {
   auto& s = *state_;
   if (s.own && own.version <= s.own_version) return;

@@ -33,6 +33,10 @@ public:
   // A node of the cluster has been met at this overlay endpoint: Kademlia begins from there.
   void met(const endpoint& at);
 
+  // A renewed certificate, or a new revocation list: publish() and read() go by them from now on.
+  void set_identity(certs::bundle_ptr renewed);
+  void set_crl(std::string der);
+
   void publish(const member_body& own) override;
   void read(std::function<void(const directory_entry&)> found, std::function<void(bool complete)> done) override;
 

@@ -19,6 +19,8 @@ enum class frame_type : std::uint8_t {
   gossip = 16,          // a swim datagram (mesh) 
   members_exchange = 17, // full list of facts
   members_reply = 18,
+  revocations = 19,     // a list that the CA signed, DER; on the gossip channel, too
+  seen_elsewhere = 20,  // mesh only: "a node with your id is at this address, too"; the address as text
   store_write = 32,
   store_ack = 33,
   store_fetch = 34,

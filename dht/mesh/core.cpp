@@ -126,31 +126,50 @@ void mesh::core::adopt(const endpoint& at) {
   auto& s = *slots_.at(at);
   const auto peer = s.fresh->peer();
   handshakes_done.add();
-  if (peer.id == self()) {
-    s.fresh->say_goodbye();
-    s.fresh.reset();
-    s.not_before = now() + mesh_refused_pause;
-    s.queue.clear();
-    s.queued_bytes = 0;
-    log::warning("mesh", fmt::format("{} holds this node's own certificate", at.text()));
-    if (on_.twin) on_.twin(at);
-    return;
-  }
+  if (peer.id == self()) return ask_twin(at);
   if (s.live && s.live->peer().id != peer.id) end_live(at);
   if (!s.live) sessions_up.add(1);
   s.live = std::move(s.fresh);
   s.parts = {};
   s.heard = now();
   s.awaiting = false;
+  const auto home = homes_.find(peer.id);
+  const std::optional<endpoint> before = home != homes_.end() && home->second != at ? std::optional(home->second) : std::nullopt;
   homes_[peer.id] = at;
   log::debug("mesh", fmt::format("session with {} at {}", peer.name, at.text()));
   const mesh_peer who{peer.id, peer.name, at, peer.roles, s.live->peer_certificate()};
   flush(at);
   if (on_.peer) on_.peer(who);
+  if (before && on_.doubled) on_.doubled(peer.id, *before, at);
+}
+
+// Both ends tell each other who they are; which of them goes on is for those who asked (consistency.md §7).
+void mesh::core::ask_twin(const endpoint& at) {
+  auto& s = *slots_.at(at);
+  if (s.twin_until) {
+    if (now() >= *s.twin_until) met_twin(at, {});
+    return;
+  }
+  s.twin_until = now() + mesh_twin_patience;
+  s.fresh->send(config_.twin_claim ? config_.twin_claim() : std::string("-"));
+}
+
+void mesh::core::met_twin(const endpoint& at, std::string claim) {
+  auto& s = *slots_.at(at);
+  if (!claim.empty()) s.fresh->send(config_.twin_claim ? config_.twin_claim() : std::string("-")); // again: the first may be lost
+  s.fresh->say_goodbye();
+  s.fresh.reset();
+  s.twin_until.reset();
+  s.not_before = now() + mesh_refused_pause;
+  s.queue.clear();
+  s.queued_bytes = 0;
+  log::warning("mesh", fmt::format("{} holds this node's own certificate", at.text()));
+  if (on_.twin) on_.twin(at, claim);
 }
 
 void mesh::core::give_up(const endpoint& at) {
   auto& s = *slots_.at(at);
+  if (s.twin_until) return met_twin(at, {});
   const auto& f = *s.fresh;
   const bool silent = !f.refusal() && f.problem() == "no answer";
   if (f.refusal()) refusals_.note(refusal_from(*f.refusal()), at, {}, now());
@@ -205,6 +224,13 @@ bool mesh::core::send_gossip(const node_id& to, std::string_view bytes) {
   const auto way = way_to(to);
   if (!way || closed_) return false;
   send(*way, {mesh_channel::gossip, to, std::string(bytes)});
+  return true;
+}
+
+bool mesh::core::send_gossip_at(const endpoint& at, std::string_view bytes) {
+  const auto found = slots_.find(at);
+  if (closed_ || found == slots_.end() || !found->second->live) return false;
+  send_now(*found->second, {mesh_channel::gossip, std::nullopt, std::string(bytes)});
   return true;
 }
 
@@ -304,6 +330,16 @@ void mesh::core::set_crl(std::string der) {
     end_live(at);
     drop_if_empty(at);
   }
+}
+
+void mesh::core::set_identity(certs::bundle_ptr renewed) {
+  SKALD_ASSERT(renewed->id == self());
+  config_.identity = std::move(renewed);
+  credentials_ = certs::make_credentials(*config_.identity);
+  std::vector<endpoint> up;
+  for (const auto& [at, s] : slots_)
+    if (s->live) up.push_back(at);
+  for (const endpoint& at : up) begin_attempt(at);
 }
 
 std::vector<mesh_peer> mesh::core::peers() const {

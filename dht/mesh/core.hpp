@@ -26,9 +26,11 @@ public:
   void set_address(const node_id& member, const endpoint& at) { addresses_[member] = at; }
   void forget_address(const node_id& member) { addresses_.erase(member); }
   bool send_gossip(const node_id& to, std::string_view bytes);
+  bool send_gossip_at(const endpoint& at, std::string_view bytes);
   void post_kademlia(const endpoint& to, std::string bytes);
   void set_kademlia_sink(std::function<void(const endpoint&, std::string)> sink) { kademlia_sink_ = std::move(sink); }
   void set_crl(std::string der);
+  void set_identity(certs::bundle_ptr renewed);
   std::vector<mesh_peer> peers() const;
   bool has_session(const node_id& id) const { return homes_.contains(id); }
 
@@ -50,6 +52,7 @@ private:
     mono_time heard{}, sent_since{};      // sent_since: first datagram sent after the last one heard
     bool awaiting = false;
     mono_time not_before{};               // of the next attempt
+    std::optional<mono_time> twin_until;  // fresh is open, and our own key's: we wait for its claim
   };
 
   // receiving (core_receive.cpp)
@@ -70,6 +73,8 @@ private:
   void begin_attempt(const endpoint& to);
   void after_handshake(const endpoint& at);
   void adopt(const endpoint& at);
+  void ask_twin(const endpoint& at);
+  void met_twin(const endpoint& at, std::string claim);
   void give_up(const endpoint& at);
   void end_live(const endpoint& at);
   void drop_if_empty(const endpoint& at);

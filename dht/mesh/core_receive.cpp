@@ -131,7 +131,11 @@ void mesh::core::feed_fresh(const endpoint& from, std::string_view datagram) {
   auto& s = *slots_.at(from);
   std::vector<std::string> records;
   s.fresh->feed(datagram, records);
+  if (s.twin_until && !records.empty()) return met_twin(from, records.front());
   after_handshake(from);
+  const auto found = slots_.find(from);
+  if (found == slots_.end()) return;
+  if (found->second->twin_until && !records.empty()) return met_twin(from, records.front());
   deliver(from, records);
 }
 

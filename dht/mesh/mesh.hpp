@@ -46,6 +46,7 @@ struct mesh_config {
   std::vector<endpoint> bind;            // one per family at most; port 0: the kernel's choice
   std::string crl{};                     // DER, or empty
   std::function<bool()> lose{};          // tests: true loses the datagram that is about to go out
+  std::function<std::string()> twin_claim{}; // what is told to another holder of our own key; at most 256 bytes
 };
 
 struct mesh_callbacks {
@@ -53,12 +54,16 @@ struct mesh_callbacks {
   std::function<void(const node_id& from, std::string_view bytes)> gossip;
   // A session is up (again): the first of this node, or one that replaces another.
   std::function<void(const mesh_peer&)> peer;
+  // A session with a node is up at one address while another, with the same node, is up elsewhere: it has moved, or two
+  // processes run with its bundle, which have to find each other (send_gossip_at tells each of the other's address).
+  std::function<void(const node_id&, const endpoint& before, const endpoint& now)> doubled;
   // No session with it is left. Says nothing about its life: idle sessions end too.
   std::function<void(const node_id&)> peer_down;
   // A hint, which may be forged: ICMP says that nobody listens where the node was (ring-and-membership B4).
   std::function<void(const node_id&)> unreachable;
-  // Somebody else holds our own key and answers at another address (consistency.md §7).
-  std::function<void(const endpoint&)> twin;
+  // Somebody else holds our own key and answers at another address (consistency.md §7). `claim`: what it told of itself;
+  // empty if it ended the session, or said nothing for a second.
+  std::function<void(const endpoint&, std::string_view claim)> twin;
 };
 
 inline constexpr std::size_t mesh_sessions_max = 4096;          // endpoints with a session or handshake
@@ -70,6 +75,7 @@ inline constexpr std::size_t mesh_posted_max = 4096;            // datagrams on 
 inline constexpr seconds mesh_idle_max{120};                    // nothing heard: the session is collected
 inline constexpr seconds mesh_quiet_max{2};                     // sent much, heard nothing: shake hands anew beside it
 inline constexpr seconds mesh_refused_pause{2};                 // before an endpoint that was refused is tried again
+inline constexpr seconds mesh_twin_patience{1};                 // for another holder of our own key to say who it is
 inline constexpr std::size_t mesh_lost_sessions_per_s = 5;      // answers to records of sessions that are unknown here
 
 class mesh {
@@ -90,6 +96,9 @@ public:
   // False if there is no way to that member: no session and no address. What is sent during a handshake waits for it.
   bool send_gossip(const node_id& to, std::string_view bytes);
 
+  // To that very session of a node, where it has more than one.
+  bool send_gossip_at(const endpoint& at, std::string_view bytes);
+
   // OpenDHT's datagrams, by endpoint. Any thread; never blocks; over the limit: lost.
   void send_kademlia(const endpoint& to, std::string bytes);
   // The same, for whoever may outlive the mesh: harmless then.
@@ -99,6 +108,9 @@ public:
 
   // Ends the live sessions of revoked certificates.
   void set_crl(std::string der);
+  // A renewed certificate for the same key: shown from now on. Sessions that are up serve on until those under the new
+  // certificate, which are begun at once, stand beside them.
+  void set_identity(certs::bundle_ptr renewed);
 
   std::vector<mesh_peer> peers() const; // one entry per node with a session
   bool has_session(const node_id& id) const;

@@ -17,6 +17,7 @@
 #include "dht/view/base.hpp"
 #include "dht/view/view.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -110,6 +111,9 @@ public:
   // and with epoch 0, the members alive stand for it.
   void set_base(const dht::base& b);
   void set_min_copies(std::size_t n); // clamped to 1..3
+  // This node slept, or was held for dead (§7, paused): until its view is confirmed no write, and nothing firm.
+  void set_doubt(bool stale) { doubt_ = stale; }
+  bool disk_ok() const { return disk_ok_; }
 
   // Store frames (types 32..63); others are ignored. False: the body is malformed, the link should be closed.
   bool on_frame(const node_id& from, const frame& f);
@@ -156,6 +160,7 @@ private:
   std::map<node_id, store_ack> acks_; // sent when what they answer is on disk
   bool flush_set_ = false;
   bool disk_ok_ = true, memory_ok_ = true;
+  std::atomic<bool> doubt_{false}; // answers_for: any thread
   bool settled_set_ = false, alone_ = false;
   std::size_t incomplete_ = 0; // as last told
   unsigned ticks_ = 0;

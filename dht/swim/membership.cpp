@@ -25,6 +25,7 @@ membership::membership(membership_config c, datagrams& d, link_port& links, memb
   const identity born{std::max(static_cast<std::uint64_t>(std::max<unix_ms>(wall_.wall(), 1)), config_.known_life + 1), 0};
   self_ = table_.add({config_.self, born, config_.begin, config_.body.version});
   self_->body = config_.body;
+  first_version_ = config_.body.version;
   const profile& p = config_.timing;
   const auto within = [&](duration d2) { return now + duration(rng_.below(static_cast<std::uint64_t>(d2.count()))); };
   next_beat_ = within(p.heartbeat);
@@ -151,19 +152,34 @@ void membership::change_self(const fact& f, mono_time now) {
   news(*self_, now);
 }
 
-void membership::take_life(std::uint64_t above, mono_time now) {
+// The same key, at work elsewhere? Until that is known this life is not raised: two would outbid each other for ever.
+void membership::contest(const fact& f, mono_time now) {
+  if (!contested_) contested_until_ = now + contest_patience;
+  if (!contested_ || contested_->version != f.version) contest_told_ = f.version;
+  contested_ = f;
+}
+
+void membership::contest_over(mono_time now) {
+  if (!contested_) return;
+  take_life(contested_->self.life, removal::contested, now);
+  publish();
+}
+
+void membership::take_life(std::uint64_t above, removal why, mono_time now) {
+  contested_.reset();
   fact f = self_->known;
   f.self = {std::min(std::max(above, f.self.life) + 1, life_max), 0};
-  // Who only waits swings no ring: its removals are not counted (decision 20).
+  // Who only waits swings no ring: its removals are not counted (decision 20). Nor is a life that another process took.
   const bool served = f.state == member_state::active || f.state == member_state::draining;
-  const duration penalty = served ? damping_.removed(now) : duration::zero();
+  const duration penalty = served && why == removal::held_for_dead ? damping_.removed(now) : duration::zero();
   if (penalty > duration::zero()) {
     if (now >= damped_until_) wanted_state_ = f.state;
     damped_until_ = now + penalty;
     f.state = member_state::joining;
   }
   new_lives.add();
-  log::warning("swim", "this node was held for dead by others and takes a new life");
+  log::warning("swim", why == removal::contested ? "another life of this node's id was told of; it takes the next one"
+                                                 : "this node was held for dead by others and takes a new life");
   change_self(f, now);
   removed_ = penalty;
   set_stale(true);
@@ -238,7 +254,7 @@ view_ptr membership::make_view() const {
 void membership::publish() {
   if (publishing_) return;
   publishing_ = true;
-  while (changed_ || base_changed_ || removed_ || stale_told_ || !bodies_wanted_.empty()) {
+  while (changed_ || base_changed_ || removed_ || stale_told_ || contest_told_ || !bodies_wanted_.empty()) {
     if (std::exchange(changed_, false)) {
       view_ = make_view();
       const member_state s = self_->known.state;
@@ -249,6 +265,7 @@ void membership::publish() {
     }
     if (const auto penalty = std::exchange(removed_, std::nullopt)) observer_.on_self_removed(self_->known.self.life, *penalty);
     if (const auto stale = std::exchange(stale_told_, std::nullopt)) observer_.on_stale(*stale);
+    if (const auto version = std::exchange(contest_told_, std::nullopt)) observer_.on_contested(*version);
     for (const node_id& id : std::exchange(bodies_wanted_, {}))
       if (const peer* p = table_.find(id); p != nullptr && p->known.alive() && p->known.version > p->body.version)
         observer_.on_body_wanted(id, p->known.version);

@@ -46,9 +46,15 @@ public:
   // This node's view may be stale (it slept, or was removed): no write and no firm answer, no keeper's action, until a
   // peer has shown it an equal stamp in a two-way exchange (consistency.md §7).
   virtual void on_stale(bool stale) = 0;
+  // A life of this node's own id is going on that this process did not begin: a predecessor of it, or another process with
+  // the same bundle (consistency.md §7). Find out by the record of that body version, and call contest_over() if nobody
+  // answers there, or this process is the one that stays. Without a word the next life is taken after contest_patience.
+  virtual void on_contested(std::uint64_t body_version) { static_cast<void>(body_version); }
   // The base is another one: to be counted by, and to be on disk before the next start (consistency.md §7).
   virtual void on_base(const base& b) { static_cast<void>(b); }
 };
+
+inline constexpr duration contest_patience = seconds(3);
 
 struct membership_config {
   node_id self;
@@ -94,6 +100,8 @@ public:
   // Its certificate was revoked: out of the view, and never heard again.
   void revoke(const node_id& peer, mono_time now);
 
+  // Of a contested life: take the next one.
+  void contest_over(mono_time now);
   // `skald base --accept`: whoever is here is the base from now on, though more than half of the old one is gone.
   void accept_base(mono_time now);
 
@@ -101,13 +109,17 @@ public:
   view_ptr current() const { return view_; }
   std::uint64_t life() const { return self_->known.self.life; }
   bool stale() const { return stale_; }
+  duration damped_for(mono_time now) const { return wanted_state_ && damped_until_ > now ? damped_until_ - now : duration::zero(); }
   const base_keeper& base_known() const { return base_; }
   const cluster_clock& time() const { return time_; } // time() and deviation() of it: any thread
   std::vector<fact> facts() const;                    // of the living, for the peer file
 
 private:
   // membership.cpp: state, view, publication
-  void take_life(std::uint64_t above, mono_time now);
+  enum class removal : std::uint8_t { held_for_dead, contested };
+  void take_life(std::uint64_t above, removal why, mono_time now);
+  void contest(const fact& f, mono_time now);
+  bool is_own_version(std::uint64_t version) const { return version >= first_version_ && version <= self_->known.version; }
   void change_self(const fact& f, mono_time now);
   void news(peer& p, mono_time now);
   void adopt(peer& p, const fact& f, mono_time now);
@@ -198,6 +210,10 @@ private:
   // Collected during a call, told at its end.
   bool changed_ = true, neighbours_changed_ = true, publishing_ = false, base_changed_ = false;
   std::optional<duration> removed_;
+  std::uint64_t first_version_ = 0;      // of this process' bodies
+  std::optional<fact> contested_;        // the life that is not ours
+  mono_time contested_until_ = never;
+  std::optional<std::uint64_t> contest_told_;
   std::vector<node_id> bodies_wanted_;
   std::optional<bool> stale_told_;
   view_ptr view_;

@@ -152,14 +152,15 @@ void membership::about_self(const rumour& r, mono_time now) {
   if (mine.state == member_state::left) return;
   // Held for dead in this life, whatever the incarnation: who holds me so will not believe a refutation any more.
   if (!r.about.alive()) {
-    if (r.about.self.life >= mine.self.life) take_life(r.about.self.life, now);
+    if (r.about.self.life >= mine.self.life) take_life(r.about.self.life, removal::held_for_dead, now);
     return;
   }
-  if (r.about.self.life > mine.self.life) return take_life(r.about.self.life, now);
+  if (r.about.self.life > mine.self.life)
+    return is_own_version(r.about.version) ? take_life(r.about.self.life, removal::held_for_dead, now) : contest(r.about, now);
   if (r.about.self.life < mine.self.life) return;
   const bool accused = r.accuser_count > 0 && r.about.self.incarnation >= mine.self.incarnation;
   if (!accused && !stronger(r.about, mine)) return;
-  if (r.about.self.incarnation >= incarnation_max) return take_life(mine.self.life, now);
+  if (r.about.self.incarnation >= incarnation_max) return take_life(mine.self.life, removal::held_for_dead, now);
   fact f = mine;
   f.self.incarnation = r.about.self.incarnation + 1;
   if (accused) {

@@ -129,6 +129,8 @@ void membership::housekeeping(mono_time now) {
     set_state(s, now);
   }
   if (stale_ && table_.alive() <= 1) set_stale(false);
+  if (contested_ && now >= contested_until_) take_life(contested_->self.life, removal::contested, now);
+  else if (contested_) contest_told_ = contested_->version; // asked again: the record may have been on its way
 }
 
 } // namespace skald::dht

@@ -1,6 +1,7 @@
 #include "roles/proxy/routes.hpp"
 
 #include "base/encoding.hpp"
+#include "base/key_trust.hpp"
 #include "base/metrics.hpp"
 #include "roles/proxy/attempt.hpp"
 #include "sip/message/cseq.hpp"
@@ -107,7 +108,15 @@ std::optional<our_route> read_our_route(const name_index& names, const endpoint&
   r.host = host_text(*u);
   r.has_user = !u->user.empty();
   if (r.has_user && sip::looks_like_token(u->user)) {
-    if (auto t = sip::open_token(u->user, *names.facts()->keys)) r.token = *t;
+    const auto keys = names.facts()->keys;
+    if (auto t = sip::open_token(u->user, *keys)) r.token = *t;
+    // Of a dialog, under a key from before a revocation: as if there were no token, so `dialogs` is asked (consistency.md §8).
+    const cluster_key* key = r.token && r.token->kind == sip::token_kind::dialog ? keys->find(sip::key_id_of_token(u->user)) : nullptr;
+    if (key != nullptr && distrusted(*key)) {
+      r.token.reset();
+      r.has_user = false;
+      return r;
+    }
   }
   if (r.token || names.ours(*u)) return r;
   const auto ip = ip_address::parse(u->host); // the very address it came to, whatever the view says of it

@@ -2,6 +2,7 @@
 
 #include "base/crypto.hpp"
 #include "base/encoding.hpp"
+#include "base/key_trust.hpp"
 
 namespace skald::sip {
 
@@ -40,6 +41,8 @@ nonce_check check_nonce(std::string_view nonce, const key_ring& keys, unix_ms no
   const cluster_key* key = keys.find(get_be<std::uint32_t>(in.substr(12)));
   if (!key) return out;
   if (!crypto::equal_constant_time(mac(*key, in.substr(0, signed_size), realm), in.substr(signed_size))) return {};
+  // Made under a key from before a revocation, which a thief may have: refused as soon as a later one signs (consistency.md §8).
+  if (distrusted(*key) && !distrusted(*keys.signing(now))) return out;
   // Signed, so no time of an attacker's. Nodes' clocks differ: one made a little ahead of us is fresh.
   const milliseconds life = nonce_life;
   if (now - out.made <= life.count() && out.made - now <= life.count()) out.verdict = nonce_verdict::fresh;

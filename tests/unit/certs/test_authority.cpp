@@ -1,3 +1,5 @@
+#include "certs/peer.hpp"
+#include "certs/revocation.hpp"
 #include "scratch.hpp"
 
 #include <doctest/doctest.h>
@@ -96,4 +98,80 @@ TEST_CASE("a description says what the certificate holds") {
   CHECK(d.problem.empty());
   CHECK(describe(read_bundle(a->path).value(), today + 400 * one_day).problem.find("expired") != std::string::npos);
   CHECK(date_text(1'800'000'000'000) == "2027-01-15T08:00:00Z");
+}
+
+TEST_CASE("a revocation names all certificates of a node, and those revoked before") {
+  const scratch dir;
+  REQUIRE(init_cluster(dir.path(), "example.com", today));
+  for (const char* name : {"a", "b", "c"}) REQUIRE(issue(dir.path(), {.name = name}, today));
+  const auto a = load_bundle(dir / "a.pem", today).value(), b = load_bundle(dir / "b.pem", today).value(), c = load_bundle(dir / "c.pem", today).value();
+  const auto judge = [&](const bundle& who, const std::string& crl) {
+    const std::string_view chain[] = {who.certificate};
+    return check_peer(chain, {a.ca, a.domain, crl}, today);
+  };
+  const auto first = revoke(dir.path(), "b", today);
+  REQUIRE(first.has_value());
+  CHECK(first->certificates == 1);
+  CHECK_FALSE(first->before);
+  CHECK(judge(a, first->crl).has_value());
+  CHECK(judge(b, first->crl).error() == refusal::revoked);
+  const auto second = revoke(dir.path(), "C", today + 1000); // names have no case
+  REQUIRE(second.has_value());
+  CHECK(judge(b, second->crl).error() == refusal::revoked);
+  CHECK(judge(c, second->crl).error() == refusal::revoked);
+  const auto one = read_revocations(first->crl, a.ca), two = read_revocations(second->crl, a.ca);
+  REQUIRE(one.has_value());
+  REQUIRE(two.has_value());
+  CHECK(one->serials.size() == 1);
+  CHECK(two->serials.size() == 2);
+  CHECK(one->number == static_cast<std::uint64_t>(today));
+  CHECK(two->number > one->number);
+  const auto again = revoke(dir.path(), "b", today + 9000);
+  REQUIRE(again.has_value());
+  CHECK(again->before);
+  CHECK(read_revocations(again->crl, a.ca)->number == two->number); // nothing new: nobody has to take it
+  CHECK_FALSE(revoke(dir.path(), "nobody", today).has_value());
+}
+
+TEST_CASE("a revocation list is read only if this CA signed it, unaltered") {
+  const scratch ours, theirs;
+  for (const scratch* d : {&ours, &theirs}) {
+    REQUIRE(init_cluster(d->path(), "example.com", today));
+    REQUIRE(issue(d->path(), {.name = "a"}, today));
+  }
+  const auto mine = load_bundle(ours / "a.pem", today).value();
+  const auto made = revoke(theirs.path(), "a", today).value();
+  CHECK(read_revocations(made.crl, mine.ca).error() == errc::not_authentic);
+  CHECK(read_revocations("no list", mine.ca).error() == errc::malformed);
+  CHECK(read_revocations(std::string(crl_bytes_max + 1, 'x'), mine.ca).error() == errc::too_large);
+  std::string good = revoke(ours.path(), "a", today).value().crl;
+  REQUIRE(read_revocations(good, mine.ca).has_value());
+  for (std::size_t n = 0; n < good.size(); n += 7) CHECK_FALSE(read_revocations(good.substr(0, n), mine.ca).has_value());
+  good[good.size() - 3] = static_cast<char>(good[good.size() - 3] ^ 1);
+  CHECK_FALSE(read_revocations(good, mine.ca).has_value());
+}
+
+TEST_CASE("a renewed bundle has the same key, names and id, and a new time; the old certificate stays good until it is revoked") {
+  const scratch dir;
+  REQUIRE(init_cluster(dir.path(), "example.com", today));
+  REQUIRE(issue(dir.path(), {.name = "a", .seeds = {"192.0.2.1:4260"}, .roles = {"proxy"}}, today));
+  REQUIRE(issue(dir.path(), {.name = "b"}, today));
+  const auto old = load_bundle(dir / "a.pem", today).value();
+  const auto later = today + 300 * one_day;
+  const auto made = renew(dir.path(), {.name = "a"}, later);
+  REQUIRE(made.has_value());
+  const auto fresh = load_bundle(dir / "a.pem", later).value();
+  CHECK(mode_of(dir / "a.pem") == 0600);
+  CHECK(fresh.id == old.id);
+  CHECK(fresh.key == old.key);
+  CHECK(fresh.founder == old.founder);
+  CHECK(fresh.roles == old.roles);
+  CHECK(fresh.seeds == old.seeds);
+  CHECK(fresh.not_after > old.not_after + 299 * one_day);
+  CHECK_FALSE(renew(dir.path(), {.name = "b", .path = dir / "a.pem"}, later).has_value()); // another's
+  CHECK_FALSE(renew(dir.path(), {.name = "nobody"}, later).has_value());
+  // Revoking the name revokes both; the key is not renewed again.
+  const auto crl = revoke(dir.path(), "a", later).value();
+  CHECK(crl.certificates == 2);
+  CHECK_FALSE(renew(dir.path(), {.name = "a"}, later).has_value());
 }

@@ -45,6 +45,8 @@ struct node_on_mesh {
   std::vector<dht::mesh_peer> met;
   std::vector<node_id> lost, unreachable;
   std::vector<endpoint> twins;
+  std::vector<std::string> claims; // beside twins
+  std::string own_claim = "mine";
 
   const node_id& id() const { return identity->id; }
   endpoint where() const { return mesh->local(ip_family::v4); }
@@ -72,8 +74,13 @@ public:
     on.peer = [&n](const dht::mesh_peer& p) { n.met.push_back(p); };
     on.peer_down = [&n](const node_id& id) { n.lost.push_back(id); };
     on.unreachable = [&n](const node_id& id) { n.unreachable.push_back(id); };
-    on.twin = [&n](const endpoint& e) { n.twins.push_back(e); };
-    auto opened = dht::mesh::open(io, time, {.identity = n.identity, .bind = {bind}, .lose = std::move(lose)}, std::move(on));
+    on.twin = [&n](const endpoint& e, std::string_view claim) {
+      n.twins.push_back(e);
+      n.claims.emplace_back(claim);
+    };
+    dht::mesh_config config{.identity = n.identity, .bind = {bind}, .lose = std::move(lose)};
+    config.twin_claim = [&n] { return n.own_claim; };
+    auto opened = dht::mesh::open(io, time, std::move(config), std::move(on));
     REQUIRE(opened.has_value());
     n.mesh = std::move(*opened);
   }

@@ -200,13 +200,27 @@ TEST_CASE("mesh: a node among whose seeds is its own address goes on") {
   CHECK_FALSE(a.knows(a));
 }
 
-TEST_CASE("mesh: the same bundle at another address is noticed") {
+TEST_CASE("mesh: the same bundle at another address is noticed by both, and each is told who the other is") {
   cluster c;
   auto& a = c.add("a");
   auto twin = c.start(a.identity, at("127.0.0.41:0"));
+  twin->own_claim = "the second";
   a.mesh->connect(twin->where());
-  REQUIRE(c.until([&] { return !a.twins.empty(); }));
+  REQUIRE(c.until([&] { return !a.twins.empty() && !twin->twins.empty(); }));
   CHECK(a.twins[0] == twin->where());
+  CHECK(a.claims[0] == "the second");
+  CHECK(twin->claims[0] == "mine");
+  CHECK_FALSE(a.knows(a));
+}
+
+TEST_CASE("mesh: a holder of the same bundle that says nothing of itself is noticed all the same") {
+  cluster c;
+  auto& a = c.add("a");
+  a.own_claim.clear(); // an empty datagram is no record
+  auto twin = c.start(a.identity, at("127.0.0.42:0"));
+  a.mesh->connect(twin->where());
+  REQUIRE(c.until([&] { return !twin->twins.empty(); }));
+  CHECK(twin->claims[0].empty());
 }
 
 TEST_CASE("mesh: a port that is taken is an error that names it") {

@@ -73,6 +73,41 @@ TEST_CASE("links: a node that stops is reported down, and called again when it i
   CHECK(again.user.wait_frames(1).back() == "two");
 }
 
+TEST_CASE("links: a node that cannot be called for two seconds counts as failing, until it can (consistency.md §7, half dead)") {
+  cluster c;
+  directory where;
+  const auto two = c.issue("node2");
+  linked_node a(c.issue("node1"), where, "127.0.0.1");
+  {
+    linked_node b(two, where, "127.0.0.2");
+    CHECK(a.send(two.id, "one"));
+    CHECK(b.user.wait_frames(1).size() == 1);
+  }
+  CHECK(a.user.wait_downs(1) == 1);
+  bool failing = true;
+  a.on_cluster([&](link_hub& h) { failing = h.failing(two.id); });
+  CHECK_FALSE(failing); // nobody has called it yet
+  a.send(two.id, "lost");
+  CHECK(a.user.wait_downs(2) == 2);
+  const auto since = std::chrono::steady_clock::now();
+  CHECK(eventually([&] {
+    a.on_cluster([&](link_hub& h) {
+      h.call_again(two.id);
+      failing = h.failing(two.id);
+    });
+    return failing;
+  }));
+  CHECK(std::chrono::steady_clock::now() - since > std::chrono::milliseconds(1500));
+  linked_node again(two, where, "127.0.0.2");
+  CHECK(eventually([&] {
+    a.on_cluster([&](link_hub& h) {
+      h.call_again(two.id);
+      failing = h.failing(two.id);
+    });
+    return !failing;
+  }));
+}
+
 TEST_CASE("links: a queue over its limit refuses, and the link lives on") {
   cluster c;
   directory where;

@@ -2,6 +2,7 @@
 #include "sip/auth/nonce.hpp"
 
 #include "base/encoding.hpp"
+#include "base/key_trust.hpp"
 
 #include <doctest/doctest.h>
 
@@ -120,4 +121,22 @@ TEST_CASE("nc window: what either copy has seen is used after a merge; it travel
   }
   CHECK_FALSE(nc_window::decode("short").has_value());
   CHECK_FALSE(nc_window::decode(std::string(4, '\0') + std::string(8, '\xff')).has_value());
+}
+
+TEST_CASE("nonce: after a revocation those under older keys are refused, as soon as a later key signs (consistency.md §8)") {
+  seeded_rng rng(1);
+  const std::string old = make_nonce(key_ring({one}), now, rng, "example.com");
+  const unix_ms revoked_at = now - 1'000;
+  // No later key yet: something has to sign, and nobody can register otherwise.
+  CHECK(check_nonce(old, distrust_before(key_ring({one}), revoked_at), now, "example.com").verdict == nonce_verdict::fresh);
+  const key_ring ring = distrust_before(keys, revoked_at);
+  CHECK(ring.signing(now)->id == one.id); // the new one is not five seconds old
+  CHECK(check_nonce(old, ring, now, "example.com").verdict == nonce_verdict::fresh);
+  CHECK(ring.signing(now + 5'000)->id == two.id);
+  CHECK(check_nonce(old, ring, now + 5'000, "example.com").verdict == nonce_verdict::stale);
+  const std::string fresh = make_nonce(ring, now + 5'000, rng, "example.com");
+  CHECK(check_nonce(fresh, ring, now + 5'000, "example.com").verdict == nonce_verdict::fresh);
+  // Merged with what the store has, which knows nothing of the mark, it stays.
+  CHECK(distrusted(*ring.merged_with(keys).find(one.id)));
+  CHECK_FALSE(distrusted(*ring.merged_with(keys).find(two.id)));
 }

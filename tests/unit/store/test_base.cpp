@@ -94,3 +94,23 @@ TEST_CASE("store: a node that waits for acks is answered when the base says that
   REQUIRE(got);
   CHECK(got->outcome.has_value());
 }
+
+TEST_CASE("store: an owner that doubts its view writes nothing and says nothing firm, until a peer has confirmed it (§7, paused)") {
+  cluster c;
+  c.start({"", "", ""});
+  c.set_base({0, 1, 2});
+  const auto k = c.key_owned_by(0);
+  REQUIRE(acknowledged(c, k));
+  c.at(0).set_doubt(true);
+  const auto refused = c.write(0, k, "phone", "w");
+  REQUIRE_FALSE(refused.outcome.has_value());
+  CHECK(refused.outcome.error() == write_error::not_active);
+  CHECK_FALSE(c.at(0).answers_for(k));
+  const auto doubtful = c.fetch(0, k);
+  CHECK_FALSE(doubtful.firm);
+  CHECK(doubtful.records.size() == 1);
+  CHECK(c.fetch(1, k).firm); // the others know
+  c.at(0).set_doubt(false);
+  CHECK(c.fetch(0, k).firm);
+  CHECK(acknowledged(c, k));
+}

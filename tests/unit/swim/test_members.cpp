@@ -20,7 +20,7 @@ bool everywhere(swim_net& net, int whom, member_state s) {
 }
 
 // A membership alone with its ports, which note what is done to them.
-struct lone final : datagrams, link_port, membership_observer {
+struct lone : datagrams, link_port, membership_observer {
   manual_clock time;
   seeded_rng random{1};
   std::vector<std::string> log;
@@ -213,4 +213,43 @@ TEST_CASE("time: a joiner steps to those that serve; a clock that is an hour wro
   }
   CHECK(net.at(late).time().deviation() > cluster_clock::deviation_worth_telling);
   CHECK(net.at(0).time().deviation() < milliseconds(20));
+}
+
+TEST_CASE("members: a higher life of one's own id, with a body that is not one's own, is looked into before it is outbid (§7)") {
+  struct watching final : lone {
+    std::vector<std::uint64_t> contested;
+    void on_contested(std::uint64_t version) override { contested.push_back(version); }
+  } w;
+  const auto mine = w.m.life();
+  const fact twin{lone::id_of(5), {mine + 1000, 0}, member_state::joining, 9};
+  const fact peer{lone::id_of(9), {1, 0}, member_state::active, 0};
+  w.m.on_frame(lone::id_of(9), {frame_type::members_exchange, 1, encode(members_list{w.time.wall(), {peer, twin}})}, w.time.now());
+  CHECK(w.contested == std::vector<std::uint64_t>{9});
+  CHECK(w.m.life() == mine);
+  SUBCASE("this process stays: it takes the next life, and that is no removal to be damped for") {
+    for (int i = 0; i < 5; ++i) {
+      w.m.contest_over(w.time.now());
+      CHECK(w.m.state() == member_state::active);
+      const fact again{lone::id_of(5), {w.m.life() + 1000, 0}, member_state::joining, 9};
+      w.m.on_frame(lone::id_of(9), {frame_type::members_exchange, 1, encode(members_list{w.time.wall(), {peer, again}})}, w.time.now());
+    }
+    w.m.contest_over(w.time.now());
+    CHECK(w.m.life() > mine + 6000);
+  }
+  SUBCASE("nobody tells: the next life is taken after a while") {
+    for (int i = 0; i < 60 && w.m.life() == mine; ++i) {
+      w.time.advance(milliseconds(100));
+      w.m.tick(w.time.now());
+    }
+    CHECK(w.m.life() == mine + 1001);
+    CHECK(w.contested.size() >= 2); // asked again meanwhile
+  }
+}
+
+TEST_CASE("members: a higher life with one's own body is a claim by others, and is outbid at once") {
+  lone one;
+  const auto mine = one.m.life();
+  const fact peer{lone::id_of(9), {1, 0}, member_state::active, 0};
+  one.m.on_frame(lone::id_of(9), {frame_type::members_exchange, 1, encode(members_list{one.time.wall(), {peer, {lone::id_of(5), {mine + 7, 0}, member_state::active, 3}}})}, one.time.now());
+  CHECK(one.m.life() == mine + 8);
 }

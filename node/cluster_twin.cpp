@@ -1,0 +1,110 @@
+// cluster_unit: the same bundle, started twice (consistency.md §7). Whoever hears of a life of its own id that it did not
+// begin makes a handshake where that one is. If it is answered by its own key, both tell each other who they are, and one
+// stops, without leaving: the other lives on in its name.
+#include "base/log.hpp"
+#include "base/pack.hpp"
+#include "node/cluster_unit.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace skald::node {
+namespace {
+
+// In the order of what counts: one that has served stays before one that only joins, then the older process.
+struct claim {
+  bool served = false;
+  std::uint64_t born = 0, nonce = 0, version = 0; // version: of its newest body, which is to be outdone
+
+  bool stays_before(const claim& o) const {
+    if (served != o.served) return served;
+    return born != o.born ? born < o.born : nonce < o.nonce;
+  }
+};
+
+std::optional<claim> read_claim(std::string_view bytes) {
+  pack::reader r(bytes);
+  claim out;
+  {
+    pack::fields f(r);
+    if (f.left() < 4) r.fail();
+    out.served = f.boolean();
+    out.born = f.uint();
+    out.nonce = f.uint();
+    if (f.next()) out.version = r.number<std::uint64_t>(std::uint64_t{1} << 62);
+  }
+  return r.ok() ? std::optional(out) : std::nullopt;
+}
+
+} // namespace
+
+std::string cluster_unit::twin_claim() const {
+  std::string out;
+  pack::writer w(out);
+  w.array(4);
+  w.boolean(was_active_);
+  w.uint(born_);
+  w.uint(twin_nonce_);
+  w.uint(config_.body.version);
+  return out;
+}
+
+void cluster_unit::on_contested(std::uint64_t body_version) {
+  log::debug("membership", fmt::format("another life of this node's id, body version {}", body_version));
+  foreign_version_ = std::max(foreign_version_, body_version);
+  on_body_wanted(config_.bundle->id, body_version);
+}
+
+// A record of this node's id that this process did not write: of its predecessor, if it names our own address.
+void cluster_unit::take_own_entry(const dht::directory_entry& e) {
+  if (e.body.version >= first_version_ && e.body.version <= config_.body.version) return;
+  foreign_version_ = std::max(foreign_version_, e.body.version);
+  const endpoint there{e.body.addresses.front(), e.body.overlay_port};
+  if (is_own(there)) {
+    membership_->contest_over(clock_.now());
+    arm_membership();
+  } else {
+    mesh_->connect(there); // on_twin follows, or nobody is there
+  }
+}
+
+bool cluster_unit::is_own(const endpoint& at) const {
+  return at.port == config_.node.overlay_port &&
+         (std::ranges::find(config_.addresses, at.ip) != config_.addresses.end() || at.ip == config_.body.addresses.front());
+}
+
+// A third node meets one id at two addresses. It has moved, or there are two of it: each is told where the other one is,
+// since what others send to that id reaches but one of them.
+void cluster_unit::on_doubled(const endpoint& before, const endpoint& now) {
+  const auto tell = [this](const endpoint& whom, const endpoint& of) {
+    mesh_->send_gossip_at(whom, std::string{static_cast<char>(dht::frame_type::seen_elsewhere), '\1'} + of.text());
+  };
+  tell(before, now);
+  tell(now, before);
+}
+
+void cluster_unit::on_seen_elsewhere(std::string_view text) {
+  const auto at = endpoint::parse(text);
+  if (at && !is_own(*at)) mesh_->connect(*at); // on_twin follows, or nobody is there
+}
+
+void cluster_unit::on_twin(const endpoint& at, std::string_view told) {
+  const auto theirs = read_claim(told);
+  const claim mine{was_active_, born_, twin_nonce_};
+  // One that says nothing of itself: it has ended, or is of another version. Who serves goes on serving.
+  const bool stays = theirs ? mine.stays_before(*theirs) : was_active_;
+  if (stays) {
+    log::error("membership", fmt::format("another process runs with this node's bundle at {}; it is to stop, this one goes on", at.text()));
+    if (theirs) foreign_version_ = std::max(foreign_version_, theirs->version);
+    membership_->contest_over(clock_.now());
+    if (foreign_version_ >= config_.body.version) renew_body(foreign_version_);
+    arm_membership();
+    return;
+  }
+  log::error("membership", fmt::format("another process runs with this node's bundle at {}, and was there first; this one stops, and does not leave "
+                                       "the cluster: the other goes on in its name. Issue a bundle of its own for this machine: skald cert issue NAME",
+                                       at.text()));
+  if (stop_asked) stop_asked();
+}
+
+} // namespace skald::node
