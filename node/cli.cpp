@@ -60,7 +60,7 @@ void add_run(CLI::App& app, parsed& p) {
   run->add_option("--workers", c.workers, "worker threads [one for each core]")->check(CLI::Range(1, 16));
   run->add_option("--zone", c.zone, "failure zone, such as a rack or a site [one zone]");
   run->add_option("--capacity", c.capacity, "relative capacity [100]")->check(CLI::Range(1, 65535));
-  run->add_option("--roles", c.roles, "roles to claim, comma separated [all permitted]")->delimiter(',');
+  run->add_option("--roles", c.roles, "roles to claim, comma separated; auto: those that too few nodes hold (skald set roles.min) [all permitted]")->delimiter(',');
   run->add_option("--seed", c.seeds, "HOST:PORT of a node to join by; repeatable [DNS, then the bundle's]")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   run->add_flag("--found", c.found, "begin the cluster alone, even with a bundle that is not the founder's");
   run->add_option("--peer-ca", c.peer_ca, "PEM file: CAs of the trusted peers that are named by TLS name [those of the machine]");
@@ -110,7 +110,12 @@ void add_queries(CLI::App& app, parsed& p) {
   command(app, p, "registrations", "bindings of one address of record, or all", [&p] { return cmd_registrations(p.context, p.text); })
       ->add_option("AOR", p.text, "user@domain");
   command(app, p, "calls", "calls in progress", [&p] { return cmd_calls(p.context); });
-  command(app, p, "roles", "roles: known, permitted, claimed", [&p] { return cmd_roles(p.context); });
+  CLI::App* roles = app.add_subcommand("roles", "roles: known, permitted, claimed");
+  roles->callback([&p, roles] {
+    if (roles->get_subcommands().empty()) p.chosen = [&p] { return cmd_roles(p.context); };
+  });
+  command(*roles, p, "set", "claim these roles from now on, until the node starts again", [&p] { return cmd_roles_set(p.context, p.roles); })
+      ->add_option("ROLES", p.roles, "role names, comma separated, or auto")->required()->delimiter(',');
   command(app, p, "status", "how this node does", [&p] { return cmd_status(p.context); });
   command(app, p, "partitions", "partitions that may miss something, and whom they wait for", [&p] { return cmd_partitions(p.context, p.flag); })
       ->add_flag("--accept-loss", p.flag, "dead nodes do not come back: what they alone may hold is given up, and named");

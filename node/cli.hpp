@@ -38,6 +38,7 @@ int cmd_owner(const cli_context& c, const std::string& aor);
 int cmd_registrations(const cli_context& c, const std::string& aor);
 int cmd_calls(const cli_context& c);
 int cmd_roles(const cli_context& c);
+int cmd_roles_set(const cli_context& c, const std::vector<std::string>& roles);
 int cmd_status(const cli_context& c);
 int cmd_partitions(const cli_context& c, bool accept_loss);
 int cmd_dns(const cli_context& c, bool setup);

@@ -87,6 +87,10 @@ int cmd_roles(const cli_context& c) {
                    "no roles");
 }
 
+int cmd_roles_set(const cli_context& c, const std::vector<std::string>& roles) {
+  return show_object(c, ask(c, "PUT", "/v1/roles", {}, json{{"roles", roles}}.dump()));
+}
+
 int cmd_status(const cli_context& c) { return show_object(c, ask(c, "GET", "/v1/status")); }
 
 int cmd_partitions(const cli_context& c, bool accept_loss) {

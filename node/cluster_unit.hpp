@@ -8,6 +8,7 @@
 #include "certs/peer.hpp"
 #include "certs/revocation.hpp"
 #include "dht/directory/opendht_directory.hpp"
+#include "dht/directory/record.hpp"
 #include "dht/mesh/mesh.hpp"
 #include "dht/ring/rings.hpp"
 #include "dht/store/replicated.hpp"
@@ -17,6 +18,7 @@
 #include "node/config.hpp"
 #include "node/link_hub.hpp"
 #include "node/loop.hpp"
+#include "node/role_choice.hpp"
 #include "node/seeds.hpp"
 #include "node/shared_state.hpp"
 #include "node/small_file.hpp"
@@ -40,6 +42,7 @@ struct cluster_unit_config {
   std::string state_dir;
   std::vector<ip_address> addresses; // to bind
   dht::member_body body;             // what this node says of itself; version is filled in here
+  bool auto_roles = false;           // claim what too few nodes hold
 };
 
 class cluster_unit final : public roles::cluster_port,
@@ -71,6 +74,14 @@ public:
   const certs::revocation_list& revocations() const { return revocations_; }
   // The same key under a renewed certificate; no session or link ends by it.
   outcome<void> set_identity(certs::bundle_ptr renewed);
+
+  // Roles are claimed and let go of while the node runs. `set_roles`: by hand; automatic claims end then.
+  void set_roles(dht::role_set roles);
+  void set_auto_roles() { config_.auto_roles = true; }
+  dht::role_set roles() const { return config_.body.roles; }
+  dht::role_set permitted() const { return dht::permitted_roles(config_.bundle->roles); }
+  // Asked before roles are claimed: returns those that can be had (a port may be taken). Also told what is let go of.
+  std::function<dht::role_set(dht::role_set)> prepare_roles;
 
   // `skald drain`: out of DNS and of the rings, nothing new; leave() is called when what runs has ended.
   void drain();
@@ -137,6 +148,8 @@ private:
   void watch_tick();
   void judge_clock();
   void judge_health();
+  void judge_roles();
+  void change_roles(dht::role_set roles);
   std::string trouble() const;
   void step_back(const std::string& why);
 
@@ -195,6 +208,7 @@ private:
   std::string half_dead_;
   mono_time trouble_since_{}, healthy_since_{}, stepped_back_{};
   bool draining_ = false, clock_wrong_ = false;
+  role_choice choice_;
 
   // What the last life left: known_life_ 0 and a base without epoch where there was none.
   std::uint64_t known_life_ = 0, known_version_ = 0;

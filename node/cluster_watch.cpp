@@ -23,6 +23,7 @@ bool another_is_active(const dht::view& v) {
 void cluster_unit::watch_tick() {
   judge_clock();
   judge_health();
+  judge_roles();
   events_.timers().at(events_.now() + watch_period, [this] { watch_tick(); });
 }
 
@@ -79,6 +80,32 @@ void cluster_unit::judge_health() {
     membership_->set_state(dht::member_state::joining, clock_.now());
     arm_membership();
   }
+}
+
+// ---- roles
+
+void cluster_unit::judge_roles() {
+  if (!config_.auto_roles || !view_ || leaving_ || draining_ || !half_dead_.empty()) return;
+  const auto stored = shared_->stored().find("roles.min");
+  const auto wanted = read_role_minimums(stored != shared_->stored().end() ? stored->second : std::string(role_minimums_default));
+  if (!wanted) return; // skald set checks it
+  dht::role_set more = choice_.more(*view_, permitted(), config_.body.roles, *wanted, events_.now());
+  if (more == dht::role_set{}) return;
+  more.bits = static_cast<std::uint16_t>(more.bits | config_.body.roles.bits);
+  change_roles(more);
+}
+
+void cluster_unit::set_roles(dht::role_set roles) {
+  config_.auto_roles = false;
+  change_roles(roles);
+}
+
+void cluster_unit::change_roles(dht::role_set roles) {
+  if (prepare_roles) roles = prepare_roles(roles);
+  if (roles == config_.body.roles) return;
+  config_.body.roles = roles;
+  log::info("membership", fmt::format("roles now: {}", fmt::join(dht::names(roles), ",")));
+  renew_body(0);
 }
 
 void cluster_unit::step_back(const std::string& why) {

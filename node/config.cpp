@@ -116,8 +116,10 @@ outcome<void> check_config(const node_config& c) {
       return std::unexpected(failure{fmt::format("address \"{}\" is not an IP address", a), "give IPv4 or IPv6, no port"});
   if (!c.advertise.empty() && !ip_address::parse(c.advertise))
     return std::unexpected(failure{fmt::format("advertise \"{}\" is not an IP address", c.advertise)});
+  const bool auto_roles = std::ranges::find(c.roles, "auto") != c.roles.end();
+  if (auto_roles && c.roles.size() > 1) return std::unexpected(failure{"roles \"auto\" stands alone", "or name the roles"});
   for (const std::string& r : c.roles)
-    if (!dht::role_from(r))
+    if (!auto_roles && !dht::role_from(r))
       return std::unexpected(failure{fmt::format("role \"{}\" does not exist", r), "see: skald roles"});
   if (c.capacity < 1 || c.capacity > 65535)
     return std::unexpected(failure{fmt::format("capacity {} is not between 1 and 65535", c.capacity)});

@@ -66,4 +66,15 @@ void control_routes::draining(const control_request&, respond done) {
   done(reply_json({{"draining", calls.has_value()}, {"calls", calls.value_or(0)}}));
 }
 
+void control_routes::set_roles(const control_request& r, respond done) {
+  const json body = json::parse(r.body, nullptr, false);
+  std::vector<std::string> names;
+  if (body.is_object() && body.contains("roles") && body["roles"].is_array())
+    for (const json& name : body["roles"])
+      if (name.is_string()) names.push_back(name.get<std::string>());
+  const auto set = services_.set_roles(names);
+  if (!set) return done(reply_failure(set.error(), 400));
+  done(reply_json({{"claimed", dht::names(*set)}}));
+}
+
 } // namespace skald::node

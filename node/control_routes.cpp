@@ -147,6 +147,7 @@ void control_routes::dispatch(const control_request& r, respond done) {
       {"POST", "/v1/revocations", &control_routes::revoke},
       {"POST", "/v1/drain", &control_routes::drain},
       {"GET", "/v1/drain", &control_routes::draining},
+      {"PUT", "/v1/roles", &control_routes::set_roles},
       {"GET", "/v1/settings", &control_routes::settings},
       {"PUT", "/v1/settings", &control_routes::set_setting},
       {"GET", "/v1/tls", &control_routes::tls},
@@ -273,8 +274,8 @@ void control_routes::roles(const control_request&, respond done) {
     json holders = json::array();
     for (const dht::member& m : view->members)
       if (m.alive() && m.body.roles.has(role)) holders.push_back(m.body.name);
-    rows.push_back({{"role", dht::to_string(role)}, {"built", services_.built.has(role)}, {"permitted", services_.permitted.has(role)},
-                    {"claimed", services_.claimed.has(role)}, {"holders", holders}});
+    rows.push_back({{"role", dht::to_string(role)}, {"built", services_.built.has(role)}, {"permitted", services_.permitted().has(role)},
+                    {"claimed", services_.claimed().has(role)}, {"holders", holders}});
   }
   done(reply_json(rows));
 }

@@ -39,7 +39,9 @@ struct control_services {
   std::function<void()> drain;
   std::function<std::optional<std::size_t>()> drain_calls; // calls that still pass here; nullopt: not draining
   std::function<void(std::move_only_function<void()>)> leave; // calls back when the others know
-  dht::role_set built, permitted, claimed;
+  dht::role_set built;
+  std::function<dht::role_set()> permitted, claimed;
+  std::function<outcome<dht::role_set>(const std::vector<std::string>& names)> set_roles; // what is claimed then
 };
 
 class control_routes {
@@ -77,6 +79,7 @@ private:
   void revoke(const control_request&, respond done);
   void drain(const control_request&, respond done);
   void draining(const control_request&, respond done);
+  void set_roles(const control_request&, respond done);
   // control_users.cpp
   void list_users(const control_request&, respond done);
   void add_user(const control_request&, respond done);

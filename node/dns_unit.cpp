@@ -71,7 +71,7 @@ struct dns_unit::impl {
     wanted = du::wanted_records(in);
     auto own = du::own_zone_records(in, 0);
     const bool edges = !du::active_edges(*facts->view).empty();
-    const bool serves = edges && trustworthy();
+    const bool serves = edges && trustworthy() && config.serve;
     if (own != own_zone || serves != serving) {
       serial = du::next_serial(serial, own != own_zone, facts->view->stamp.newest);
       own_zone = std::move(own);
@@ -236,6 +236,18 @@ outcome<void> dns_unit::bind() {
   auto bound = impl_->sockets.bind(impl_->config.addresses, impl_->config.port);
   impl_->bound = bound.has_value();
   return bound;
+}
+
+outcome<void> dns_unit::set_role(bool holds) {
+  if (holds && !impl_->bound) {
+    auto bound = impl_->sockets.bind(impl_->config.addresses, impl_->config.port);
+    if (!bound) return bound;
+    impl_->bound = true;
+    impl_->sockets.start();
+  }
+  impl_->config.serve = holds;
+  impl_->rebuild();
+  return {};
 }
 
 void dns_unit::start() {

@@ -30,6 +30,8 @@ public:
   // The ports of the embedded server. A failure means: go on without the role dns, with a warning.
   outcome<void> bind();
   void start();
+  // The role `dns` was claimed, or let go of, while the node runs. A failure: the port is taken; nothing has changed.
+  outcome<void> set_role(bool holds);
   // After every change of the facts. `public_tls`: phones see a public certificate, so SIPS comes first in NAPTR.
   void on_facts(const roles::facts_ptr& facts, bool public_tls);
   // `skald dns`: {"state", "publisher", "server", ..., "records": [{name, ttl_s, type, data, published}]};

@@ -100,7 +100,10 @@ outcome<void> runtime::bind_links() {
 outcome<void> runtime::start() {
   started_ = clock_.now();
   roles_ = permitted_roles().meet(built_roles());
-  if (!config_.roles.empty()) {
+  const bool auto_roles = config_.roles == std::vector<std::string>{"auto"};
+  if (auto_roles) {
+    roles_ = {}; // what is wanted, the cluster will tell
+  } else if (!config_.roles.empty()) {
     dht::role_set asked;
     for (const std::string& name : config_.roles) asked.add(*dht::role_from(name));
     for (const std::string_view name : dht::names(asked))
@@ -135,8 +138,9 @@ outcome<void> runtime::start() {
     log::warning("dns", fmt::format("{}; this node goes on without the role dns", bound.error().what));
     roles_.bits = static_cast<std::uint16_t>(roles_.bits & ~std::to_underlying(dht::role::dns));
   }
-  cluster_ = std::make_unique<cluster_unit>(cluster_unit_config{config_, bundle_, state_dir_, addresses_, body()}, cluster_loop_, clock_,
+  cluster_ = std::make_unique<cluster_unit>(cluster_unit_config{config_, bundle_, state_dir_, addresses_, body(), auto_roles}, cluster_loop_, clock_,
                                             random_, cluster_dns_.get(), [this] { on_facts(); });
+  cluster_->prepare_roles = [this](dht::role_set wanted) { return prepare_roles(wanted); };
   cluster_->trust_changed = [this](const std::string& crl) { trust_changed(crl); };
   cluster_->stop_asked = [this] {
     abandoned_ = true;
@@ -157,6 +161,37 @@ outcome<void> runtime::start() {
   for (auto& w : workers_) w->start();
   watch_bundle();
   return start_control();
+}
+
+// ---- roles, changed while the node runs
+
+dht::role_set runtime::prepare_roles(dht::role_set wanted) {
+  wanted = wanted.meet(permitted_roles()).meet(built_roles());
+  const bool dns = wanted.has(dht::role::dns);
+  if (dns_ && dns != cluster_->roles().has(dht::role::dns))
+    if (const auto done = dns_->set_role(dns); !done) {
+      log::warning("dns", fmt::format("{}; this node goes on without the role dns", done.error().what));
+      wanted.bits = static_cast<std::uint16_t>(wanted.bits & ~std::to_underlying(dht::role::dns));
+    }
+  return wanted;
+}
+
+outcome<dht::role_set> runtime::set_roles(const std::vector<std::string>& names) {
+  if (names == std::vector<std::string>{"auto"}) {
+    cluster_->set_auto_roles();
+    return cluster_->roles();
+  }
+  dht::role_set wanted;
+  for (const std::string& name : names) {
+    const auto role = dht::role_from(name);
+    if (!role) return std::unexpected(failure{fmt::format("role \"{}\" does not exist", name), "see: skald roles"});
+    if (!permitted_roles().has(*role)) return std::unexpected(failure{fmt::format("the certificate of {} does not permit the role {}", bundle_->name, name), "issue a bundle with --role " + name});
+    if (!built_roles().has(*role)) return std::unexpected(failure{fmt::format("the role {} is not built yet", name), "see: skald roles"});
+    wanted.add(*role);
+  }
+  if (names.empty()) return std::unexpected(failure{"no role was named", "to take a node out of everything: skald drain"});
+  cluster_->set_roles(wanted);
+  return cluster_->roles();
 }
 
 // Every thread judges by the new list from now on; links whose peer it names are cut.
@@ -263,8 +298,9 @@ control_services runtime::services() {
     });
   };
   s.built = built_roles();
-  s.permitted = permitted_roles();
-  s.claimed = roles_;
+  s.permitted = [this] { return permitted_roles(); };
+  s.claimed = [this] { return cluster_->roles(); };
+  s.set_roles = [this](const std::vector<std::string>& names) { return set_roles(names); };
   return s;
 }
 

@@ -49,6 +49,8 @@ private:
   void on_facts();
   void adopt_bindings();
   void trust_changed(const std::string& crl);
+  dht::role_set prepare_roles(dht::role_set wanted);
+  outcome<dht::role_set> set_roles(const std::vector<std::string>& names);
   void watch_bundle();
   void take_bundle();
   void drain_tick();

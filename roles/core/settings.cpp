@@ -2,6 +2,7 @@
 
 #include "base/encoding.hpp"
 #include "base/endpoint.hpp"
+#include "dht/view/view.hpp"
 #include "sip/message/uri.hpp"
 
 #include <algorithm>
@@ -153,6 +154,18 @@ bool is_service_route(std::string_view v) {
   return u && u->has_param("lr");
 }
 
+// "proxy=2,registrar=3"
+bool is_role_minimums(std::string_view v) {
+  for (std::size_t at = 0; at < v.size();) {
+    const auto end = std::min(v.find(',', at), v.size());
+    const std::string_view item = v.substr(at, end - at);
+    const auto sign = item.find('=');
+    if (sign == std::string_view::npos || !dht::role_from(item.substr(0, sign)) || !read_number(item.substr(sign + 1), 0, 64)) return false;
+    at = end + 1;
+  }
+  return !v.ends_with(',');
+}
+
 // What one key means: how its text becomes part of the settings; false: not a value it can have.
 struct key_rule {
   setting_info info;
@@ -196,6 +209,9 @@ const std::vector<key_rule>& rules() {
          s.profile = v;
          return true;
        }},
+      {{"roles.min", "how many nodes are to hold each role; nodes run with --roles auto see to it", "proxy=2,registrar=3,dns=2"},
+       "ROLE=NUMBER, separated by commas",
+       [](settings&, std::string_view v) { return is_role_minimums(v); }}, // read where roles are claimed
       {{"ring_seconds", "how long a callee rings before the call ends with 408", "180"},
        "a number of seconds from 5 to 600",
        [](settings& s, std::string_view v) { return take(s.ring_seconds, read_number(v, 5, 600)); }},
