@@ -31,7 +31,7 @@ public:
   }
 
   std::expected<std::vector<dht::change>, update_refusal> run() {
-    if (r_.repeated) return repeat();
+    if (r_.repeated && !was_lost()) return repeat();
     for (const held& h : held_)
       if (r_.wanted.remove_all && !remove(h)) return std::unexpected(update_refusal::out_of_order);
     for (const wanted_contact& w : r_.wanted.contacts)
@@ -106,6 +106,14 @@ private:
     if (h.b->call_id == r_.wanted.call_id) return true;
     return std::ranges::any_of(r_.flows_gone, [&](const registration::gone& g) {
       return g.item == h.item && g.updated == h.b->updated;
+    });
+  }
+
+  // A copy of a request whose nonce's use outlived its effect: the owner that had it died before the write was held.
+  // The binding says so by an older CSeq of the same Call-ID.
+  bool was_lost() const {
+    return std::ranges::any_of(held_, [&](const held& h) {
+      return h.b && h.b->call_id == r_.wanted.call_id && h.b->cseq < r_.wanted.cseq;
     });
   }
 

@@ -136,6 +136,19 @@ TEST_CASE("repeat: what was undone since does not come back by an old REGISTER")
   CHECK(b.bindings().empty());
 }
 
+TEST_CASE("repeat: a REGISTER whose effect an owner's death undid is carried out, not answered by the binding before it") {
+  bench::bench b;
+  phone p;
+  REQUIRE(b.register_with_digest(p).status() == 200);
+  const auto before = b.cluster.kept.tables;
+  p.contact = "<sip:alice@192.0.2.1:5070>";
+  b.seconds_pass(2);
+  REQUIRE(b.next(p).status() == 200);
+  b.cluster.kept.tables = before; // the copy that took over has not seen it, though it knows of the nonce's use
+  REQUIRE(b.send(p).status() == 200);
+  CHECK(std::ranges::any_of(b.bindings(), [](const binding& x) { return x.contact.contains(":5070"); }));
+}
+
 TEST_CASE("repeat: a REGISTER that was not acknowledged is taken as new when it comes again") {
   bench::bench b;
   phone p;
