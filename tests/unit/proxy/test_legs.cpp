@@ -176,3 +176,23 @@ TEST_CASE("legs: what the callee answered is kept for 32 s after its transaction
   carol.same_again(t.c.node(3));
   CHECK_MESSAGE(t.bob.count("INVITE") == 1, t.c.trace);
 }
+
+TEST_CASE("legs: a slow owner that wakes late does not push its successor's copy aside") {
+  takeover t;
+  phone& carol = t.c.add_stranger("carol", "203.0.113.9:5060"); // nobody asks her for credentials
+  t.c.freeze(t.owner());
+  carol.request(t.left(), "INVITE", t.bob.aor(), {.call_id = "late"});
+  t.c.advance(milliseconds(1600));
+  const auto invite = t.bob.take_request("INVITE");
+  REQUIRE_MESSAGE(invite, t.c.trace);
+  t.bob.respond(*invite, 180);
+  t.c.settle();
+  t.c.thaw(t.owner());
+  t.c.advance(seconds(1));
+  CHECK_MESSAGE(t.finals(carol) == 0, t.c.trace);
+  CHECK(t.bob.inbox.empty());
+  t.bob.respond(*invite, 200);
+  t.c.settle();
+  CHECK(carol.take_response(200));
+  CHECK(t.finals(carol) == 0);
+}
