@@ -165,13 +165,23 @@ void membership::contest_over(mono_time now) {
   publish();
 }
 
+// The network was cut, not this node slow: it had removed others too, who speak again. Who was alone all the while is
+// the one that flaps (decision 26).
+bool membership::cut_off_from_others(mono_time now) const {
+  if (alone_at_ != never && now - alone_at_ < returned_lately) return false;
+  return std::ranges::any_of(table_.all(), [&](const auto& p) {
+    return p->died != never && now - (p->known.alive() ? p->known_since : p->seen) < returned_lately;
+  });
+}
+
 void membership::take_life(std::uint64_t above, removal why, mono_time now) {
   contested_.reset();
   fact f = self_->known;
   f.self = {std::min(std::max(above, f.self.life) + 1, life_max), 0};
   // Who only waits swings no ring: its removals are not counted (decision 20). Nor is a life that another process took.
   const bool served = f.state == member_state::active || f.state == member_state::draining;
-  const duration penalty = served && why == removal::held_for_dead ? damping_.removed(now) : duration::zero();
+  const bool counts = served && why == removal::held_for_dead && !cut_off_from_others(now);
+  const duration penalty = counts ? damping_.removed(now) : duration::zero();
   if (penalty > duration::zero()) {
     if (now >= damped_until_) wanted_state_ = f.state;
     damped_until_ = now + penalty;

@@ -55,6 +55,7 @@ public:
 };
 
 inline constexpr duration contest_patience = seconds(3);
+inline constexpr duration returned_lately = seconds(30); // for so long after a cut its removals are seen together
 
 struct membership_config {
   node_id self;
@@ -137,6 +138,7 @@ private:
   void take_rumour(peer& from, const rumour& r, mono_time now);
   void take_death(peer& subject, const rumour& r, accuser who, mono_time now);
   void about_self(const rumour& r, mono_time now);
+  bool cut_off_from_others(mono_time now) const;
   void hearsay(peer& subject, const fact& death, mono_time now);
   void merge_list(const members_list& l, const node_id* from, mono_time now);
   void merge_one(const fact& f, mono_time now);
@@ -202,6 +204,7 @@ private:
   mono_time exchange_free_ = never; // no other full exchange is begun before
   mono_time exchange_sent_ = never;
   mono_time damped_until_ = never;
+  mono_time alone_at_ = never; // last seen to be isolated
   std::optional<member_state> wanted_state_; // while damped
   int beats_ = 0;
   std::size_t largest_ = 1;

@@ -120,6 +120,7 @@ void membership::housekeeping(mono_time now) {
   next_housekeeping_ = now + seconds(1);
   time_.adjust(now, wall_.wall());
   if (base_.settle(now)) base_changed();
+  if (base_.isolated()) alone_at_ = now;
   forget_the_old(now);
   for (const auto& p : table_.all())
     if (p->known.alive() && p->known.version > p->body.version && !is_self(*p)) bodies_wanted_.push_back(p->known.id);

@@ -11,6 +11,8 @@ namespace {
 constexpr double rise_least = 0.05, rise_most = 0.4; // an interval; in between, as the waiting time in seconds
 constexpr double rise_past = 0.1;
 constexpr double fall = 0.04;
+constexpr unsigned standing_least = 3;               // intervals that a queue stands before anybody is turned away
+constexpr std::uint32_t busy_least = 100;            // in the sketch: about 500 datagrams and requests a second
 constexpr unsigned unread_after = 5;                 // intervals
 constexpr double unread_from = 1.0;
 constexpr std::uint32_t heavy_share = 4;             // a source is heavy over a quarter of everything
@@ -51,10 +53,13 @@ void admission::tick(duration elsewhere, double floor) {
   const duration here = least_ == duration::max() ? duration{0} : least_;
   const duration wait = std::max(here, elsewhere);
   least_ = duration::max();
-  if (wait <= standing_queue) {
+  // Where little comes, it is not what comes that makes it wait: the machine stood still, and turning away is no help.
+  const bool ours = wait > standing_queue && total_ >= busy_least;
+  stood_for_ = ours ? stood_for_ + 1 : 0;
+  if (!ours) {
     level_ -= fall;
     pressed_for_ = 0;
-  } else if (wait >= last_wait_) { // a queue that shrinks needs no more than patience
+  } else if (stood_for_ >= standing_least && wait >= last_wait_) { // a queue that shrinks needs no more than patience
     // Past 1 only when turning away all registrations has had the time to shorten the queue; then by small steps.
     const double most = level_ >= 1 && ++pressed_for_ > unread_after ? level_max : std::max(level_, 1.0);
     const double rise = level_ < 1 ? std::clamp(seconds_of(wait), rise_least, rise_most) : rise_past;

@@ -64,6 +64,7 @@ private:
   duration least_ = duration::max();
   double level_ = 0;
   duration last_wait_{0};
+  unsigned stood_for_ = 0;   // intervals that the queue has stood
   unsigned pressed_for_ = 0; // intervals at level 1 with the queue still standing
 };
 

@@ -89,6 +89,11 @@ class Node:
         """Who is in this node's view at all: a suspect still is, and owns what it owned."""
         return sorted(m["name"] for m in self.members() if m["state"] not in ("left", "dead"))
 
+    def serving(self):
+        """Sure of its view, with keys and settings: phones are served, not told to go elsewhere."""
+        text = self.get("/v1/status")
+        return bool(text) and json.loads(text)["serving"]
+
     def metric(self, name):
         """Sum over all label sets of one metric."""
         total = 0.0
@@ -132,14 +137,14 @@ class Cluster:
         return n
 
     def wait_active(self, names=None, seconds=15):
-        """Every running node sees exactly these nodes active. A node that ends meanwhile is an error at once."""
+        """Every running node sees exactly these nodes active, and these serve phones. A node that ends meanwhile is an error at once."""
         running = [n for n in self.nodes if n.process and n.process.alive()]
         wanted = sorted(names or [n.name for n in running])
 
         def agreed():
             for n in running:
                 assert n.process.alive(), f"{n.name} ended with status {n.process.popen.returncode}: {n.process.text()[-2000:]}"
-            return all(n.active() == wanted for n in running)
+            return all(n.active() == wanted and (n.name not in wanted or n.serving()) for n in running)
         try:
             wait_for(f"all views show {wanted} active", seconds, agreed, 0.1)
         except Timeout as e:

@@ -71,7 +71,7 @@ def _(c):
     for n in c.nodes:
         rows = json.loads(n.get("/v1/users", 10))
         row = next(r for r in rows if r["aor"] == f"sip:eve@{DOMAIN}")
-        assert "MD5" in row["digests"] and row["owner"] in "abc" and set(row) == {"aor", "owner", "digests"}, row
+        assert "MD5" in row["digests"] and row["owner"] in "abc" and set(row) == {"aor", "owner", "digests", "aliases"}, row
     code, text, _ = ask(node, "user", "list")
     assert code == 0 and "eve" in text and "two" not in text
     bound = answer(node, "registrations", "eve")

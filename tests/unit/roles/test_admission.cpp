@@ -115,7 +115,7 @@ TEST_CASE("admission: more registrations than can even be refused: they are drop
     e.run();
     if (i == 100) calls_refused = e.refused[urgency::call];
   }
-  CHECK(e.refused[urgency::call] - calls_refused < 200); // of 2000, once it has settled
+  CHECK(e.refused[urgency::call] - calls_refused < 300); // of 2000, once it has settled
 }
 
 TEST_CASE("admission: three times too many calls: requests in dialogs go on") {
@@ -148,7 +148,10 @@ TEST_CASE("admission: Retry-After is spread out, and further with the overload")
   admission a(random);
   std::array<std::uint32_t, 2> most{};
   for (const int high : {0, 1}) {
-    for (int i = 0; i < 20 * high; ++i) a.tick(seconds(1), 0);
+    for (int i = 0; i < 20 * high; ++i) {
+      for (unsigned n = 0; n < 100; ++n) a.hears(host(n), true);
+      a.tick(seconds(1), 0);
+    }
     std::uint32_t least = ~0u;
     for (int i = 0; i < 1000; ++i) {
       const std::uint32_t s = a.retry_after_s();
@@ -159,6 +162,21 @@ TEST_CASE("admission: Retry-After is spread out, and further with the overload")
   }
   CHECK(most[0] <= 6);
   CHECK(most[1] >= 25);
+}
+
+TEST_CASE("admission: a machine that stands still turns nobody away where little comes; nor does a hiccup under load") {
+  seeded_rng random(3);
+  admission a(random);
+  for (int i = 0; i < 50; ++i) {
+    for (int n = 0; n < 10; ++n) CHECK(a.hears(host(1), true));
+    a.tick(seconds(1), 0);
+    CHECK(a.judge(urgency::registration, host(1)));
+  }
+  for (int i = 0; i < 20; ++i) {
+    for (unsigned n = 0; n < 200; ++n) CHECK(a.hears(host(n), true));
+    a.tick(i % 5 < 2 ? seconds(1) : duration{0}, 0);
+    CHECK_FALSE(a.pressed());
+  }
 }
 
 TEST_CASE("admission: memory keeps the level up however short the queues are") {

@@ -69,6 +69,36 @@ TEST_CASE("partition on WAN: the same, slower") {
   cut_and_heal(wan(100, 0, 1), 50, path::closed, {milliseconds(3200), milliseconds(2400)});
 }
 
+TEST_CASE("partition: cut again and again, nobody is kept waiting when it heals: it was the network (decision 26)") {
+  swim_net net(lan(5, 0, 1));
+  for (int i = 0; i < 6; ++i) {
+    const auto a = i % 2 == 0 ? std::vector{0, 1} : std::vector{1, 2};
+    const auto b = i % 2 == 0 ? std::vector{2, 3, 4} : std::vector{0, 3, 4};
+    net.cut(a, b, path::closed, path::closed);
+    net.run_for(seconds(8));
+    net.heal();
+    net.run_for(seconds(5));
+    CHECK(net.all_full());
+    for (int n = 0; n < 5; ++n) CHECK(net.at(n).state() == dht::member_state::active);
+  }
+}
+
+TEST_CASE("partition: one node cut off again and again pays for it, the others do not (decision 26)") {
+  for (const path back : {path::closed, path::open}) {
+    swim_net net(lan(5, 0, 1));
+    net.run_for(seconds(15)); // a base
+    for (int i = 0; i < 3; ++i) {
+      net.cut({0}, {1, 2, 3, 4}, path::closed, back);
+      net.run_for(seconds(8));
+      net.heal();
+      net.run_for(seconds(5));
+      CHECK(net.all_full());
+      for (int n = 1; n < 5; ++n) CHECK(net.at(n).state() == dht::member_state::active);
+    }
+    if (back == path::closed) CHECK(net.at(0).state() == dht::member_state::joining); // it was alone all the while
+  }
+}
+
 TEST_CASE("one direction lost: it becomes symmetric, with few needless removals inside a side") {
   for (std::uint64_t seed = 1; seed <= 5; ++seed) cut_and_heal(lan(10, 0, seed), 5, path::open, {milliseconds(1100), milliseconds(1000), 4});
   cut_and_heal(lan(100, 0, 1), 50, path::open, {milliseconds(1700), milliseconds(1000), 400});
