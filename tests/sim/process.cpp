@@ -1,5 +1,6 @@
 #include "tests/sim/process.hpp"
 
+#include "dht/link/messages.hpp"
 #include "dht/view/body_codec.hpp"
 #include "tests/sim/cluster.hpp"
 #include "tests/sim/plants.hpp"
@@ -23,6 +24,8 @@ dht::member_body body_of(const machine_spec& s, std::uint64_t version) {
   b.capacity = s.capacity;
   b.roles.add(dht::role::registrar);
   b.roles.add(dht::role::proxy);
+  b.wire_lowest = dht::wire_version_lowest;
+  b.wire_highest = dht::wire_version_highest; // without it stores merge as with an earlier version, and compare nothing
   return b;
 }
 
