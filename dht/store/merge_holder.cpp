@@ -115,7 +115,7 @@ void merge_holder::on_compare(const node_id& from, const store_compare& q) {
       return;
     }
     auto& s = sessions_[from];
-    s = {q.number, q.shared ? c_.where.shared(from) : q.parts, q.cut};
+    s = {q.number, q.shared ? c_.where.shared(from) : q.parts, q.cut, false};
     c_.behind.asked(from, s.parts);
     a.sources = c_.where.all_sources().within(s.parts);
   }
@@ -132,7 +132,24 @@ void merge_holder::on_compare(const node_id& from, const store_compare& q) {
   c_.send(from, a.encode()); // lost: the asker begins again
 }
 
+// One that compares nothing, as earlier versions do, takes whole partitions: its merge begins with what it asks for, and
+// its confirmation counts for that. Sub-ranges come after a comparison, which a link's end made forgotten here: they say nothing of the rest.
+void merge_holder::note_whole(const node_id& from, const store_copy_request& q) {
+  if (!std::ranges::all_of(q.ranges, [](const wanted_range& r) { return r.sub_range == wanted_range::whole; })) return;
+  auto found = sessions_.find(from);
+  if (found == sessions_.end() || found->second.number != q.number) {
+    found = sessions_.insert_or_assign(from, session{q.number, {}, 0, true}).first;
+    c_.behind.asked(from, {});
+  }
+  if (!found->second.whole) return;
+  partition_set more;
+  for (const auto& [p, unused] : q.partitions) more.set(p);
+  found->second.parts |= more;
+  c_.behind.asked_more(from, more);
+}
+
 void merge_holder::on_request(const node_id& from, store_copy_request q) {
+  note_whole(from, q);
   const auto number = q.number;
   job j;
   j.question = std::move(q);

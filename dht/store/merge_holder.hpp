@@ -29,6 +29,7 @@ private:
     std::uint64_t number = 0;
     partition_set parts;
     unix_ms cut = 0;
+    bool whole = false; // nothing was compared: `parts` grow with what is asked for
   };
   struct job { // a page at a time, so that neither the loop nor the link's queue is flooded
     store_copy_request question;
@@ -40,6 +41,7 @@ private:
   };
   enum class facts : std::uint8_t { wanted, heard };
 
+  void note_whole(const node_id& from, const store_copy_request& q);
   bool views_agree(const node_id& from, const store_compare& q);
   void open(job& j) const;
   store_copy next_page(job& j) const;

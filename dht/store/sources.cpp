@@ -103,6 +103,11 @@ void behind_marks::asked(const node_id& id, const partition_set& of) {
   if (found != copies_.end()) found->second.asked = found->second.open & of;
 }
 
+void behind_marks::asked_more(const node_id& id, const partition_set& of) {
+  const auto found = copies_.find(id);
+  if (found != copies_.end()) found->second.asked |= found->second.open & of;
+}
+
 void behind_marks::confirmed(const node_id& id) {
   const auto found = copies_.find(id);
   if (found == copies_.end()) return;

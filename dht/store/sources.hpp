@@ -62,6 +62,7 @@ class behind_marks {
 public:
   void mark(const node_id& copy, partition p);
   void asked(const node_id& copy, const partition_set& of); // the copy's merge with this node begins
+  void asked_more(const node_id& copy, const partition_set& of); // and asks for these too
   void confirmed(const node_id& copy);                      // and is on its disk
   void keep_only(const std::function<bool(const node_id&, partition)>& listed); // after a list change
   const partition_set* of(const node_id& copy) const;

@@ -190,6 +190,28 @@ TEST_CASE("merges: a leaver takes the merge of an heir of an earlier version for
   CHECK(c.run_until([&] { return c.at(0).handed_over(); }));
 }
 
+TEST_CASE("merges: a copy of an earlier version is not behind any more when it has merged, and a leaver can go") {
+  cluster c;
+  grow(c, 3);
+  fill(c, 100);
+  for (const std::size_t n : {1, 2}) c.nodes[n]->wire_highest = 1;
+  c.lose = [&](const node_id& from, const node_id& to, const frame& f) { // they know nothing of these
+    return (f.type == frame_type::store_state && from != c.nodes[0]->id) ||
+           (f.type == frame_type::store_merge_please && to != c.nodes[0]->id);
+  };
+  c.refusing.insert({c.nodes[0]->id, c.nodes[1]->id});
+  const auto k = c.key_owned_by(0);
+  REQUIRE(c.write(0, k, "late", "v").outcome.has_value());
+  c.run(seconds(3));
+  c.refusing.clear();
+  REQUIRE(c.at(0).stats().behind == 1);
+  for (std::size_t n = 0; n < 3; ++n) c.nodes[n]->wire_highest = 1; // so they ask node 0 in the way of that version
+  c.set_state(0, member_state::draining);
+  CHECK(c.run_until([&] { return c.at(0).handed_over(); }));
+  CHECK(c.at(0).stats().behind == 0);
+  CHECK(c.value(1, k, "late") == "v");
+}
+
 TEST_CASE("merges: what a node is not listed for any more is dropped a minute after all who are have it, on disk too") {
   cluster c;
   grow(c, 4);

@@ -127,6 +127,23 @@ TEST_CASE("behind: a merge that began before the mark does not clear it") {
   CHECK(b.none());
 }
 
+TEST_CASE("behind: what a merge asks for bit by bit counts from when each was asked for") {
+  behind_marks b;
+  const partition p{3}, q{4};
+  b.mark(node(1), p);
+  b.mark(node(1), q);
+  b.asked_more(node(1), only(p));
+  b.mark(node(1), p); // after it was read
+  b.asked_more(node(1), only(q));
+  b.confirmed(node(1));
+  CHECK(b.of(node(1))->test(p));
+  CHECK(b.count() == 1);
+  b.asked_more(node(1), only(p));
+  b.asked(node(1), {}); // that merge was broken off, another began
+  b.confirmed(node(1));
+  CHECK(b.count() == 1);
+}
+
 TEST_CASE("placement: the dead of old lists stay sources, and w - 1 of them do not hinder; more do") {
   placement p(node(0));
   small_view v{std::vector<member_state>(6, member_state::active), {}, 0, {}};
