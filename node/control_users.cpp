@@ -88,36 +88,55 @@ void control_routes::delete_record(const std::string& aor, respond done) {
 namespace {
 
 constexpr std::size_t import_window = 512;
+constexpr unsigned import_tries_max = 5; // of a row that was not acknowledged: owners change, and writes repeat harmlessly
+constexpr seconds import_patience{40};   // no row of a chunk is tried again later; control_wait is longer
 
 struct import_job : std::enable_shared_from_this<import_job> {
+  struct one {
+    roles::import_row row;
+    unsigned tries = 0;
+  };
   dht::store* store = nullptr;
-  std::vector<roles::import_row> rows;
+  const clock* time = nullptr;
+  mono_time until{};
+  std::vector<one> rows;
+  std::vector<std::size_t> again;
   std::size_t next = 0, under_way = 0;
   std::uint64_t imported = 0;
   json bad = json::array();
   control_routes::respond done;
   bool pumping = false; // put() may answer at once: then the loop below goes on, not a deeper one
 
+  bool more() const { return next < rows.size() || !again.empty(); }
+
   void pump() {
     if (pumping) return;
     pumping = true;
-    while (next < rows.size() && under_way < import_window) {
-      const roles::import_row& row = rows[next++];
+    while (more() && under_way < import_window) {
+      std::size_t index = next;
+      if (next < rows.size()) ++next;
+      else index = again.back(), again.pop_back();
+      one& it = rows[index];
+      ++it.tries;
       ++under_way;
-      store->put(dht::table::subscribers, dht::key_of_aor(row.who.aor), {roles::put_subscriber(row.who)},
-                 [self = shared_from_this(), line = row.line](dht::write_result w) {
-                   --self->under_way;
-                   if (w.outcome) ++self->imported;
-                   else self->bad.push_back({{"line", line}, {"error", "not stored: no acknowledgement from enough nodes; import the row again"}});
-                   self->pump();
-                 });
+      store->put(dht::table::subscribers, dht::key_of_aor(it.row.who.aor), {roles::put_subscriber(it.row.who)},
+                 [self = shared_from_this(), index](dht::write_result w) { self->written(index, w); });
     }
     pumping = false;
-    if (next == rows.size() && under_way == 0 && done) {
+    if (!more() && under_way == 0 && done) {
       auto tell = std::move(done);
       done = nullptr;
       tell(reply_json({{"imported", imported}, {"bad", bad}}));
     }
+  }
+
+  void written(std::size_t index, const dht::write_result& w) {
+    --under_way;
+    const one& it = rows[index];
+    if (w.outcome) ++imported;
+    else if (it.tries < import_tries_max && time->now() < until) again.push_back(index);
+    else bad.push_back({{"line", it.row.line}, {"error", "not stored: no acknowledgement from enough nodes; import the row again"}});
+    pump();
   }
 };
 
@@ -129,13 +148,17 @@ void control_routes::import_users(const control_request& r, respond done) {
   roles::csv_import reader(config->default_domain, [config](std::string_view d) { return config->serves(d); }, now());
   auto job = std::make_shared<import_job>();
   job->store = services_.store;
+  job->time = services_.time;
+  job->until = job->time->now() + import_patience;
   job->done = std::move(done);
   roles::import_result parsed = roles::import_csv(r.body, reader);
   // Line 1 of each chunk is the header that the sender repeats: the file's own numbers are what a person needs.
   const auto in_file = [&](std::size_t line) { return line <= 1 ? std::size_t{1} : line - 2 + first_line; };
   for (const roles::import_error& e : parsed.errors) job->bad.push_back({{"line", in_file(e.line)}, {"error", e.what}});
-  for (roles::import_row& row : parsed.rows) row.line = in_file(row.line);
-  job->rows = std::move(parsed.rows);
+  for (roles::import_row& row : parsed.rows) {
+    row.line = in_file(row.line);
+    job->rows.push_back({std::move(row)});
+  }
   if (reader.hopeless()) return job->done(reply_failure({"the header line is not understood", "it must be aor,password or aor,ha1-md5[,ha1-sha256]"}, 400));
   job->pump();
 }
