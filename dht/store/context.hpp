@@ -47,7 +47,8 @@ struct store_context {
   bool merge(const record& r) {
     const auto at = now();
     clock_of_versions.seen(r.version, at);
-    if (!tables.merge(r, at)) return false;
+    // Before this node serves, its time may be its own: by that nothing expires.
+    if (!tables.merge(r, where.serving() ? at : 0)) return false;
     disk.add(r);
     if (hooks.stored) hooks.stored(r);
     return true;

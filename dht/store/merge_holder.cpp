@@ -115,7 +115,9 @@ void merge_holder::on_compare(const node_id& from, const store_compare& q) {
       return;
     }
     auto& s = sessions_[from];
-    s = {q.number, q.shared ? c_.where.shared(from) : q.parts, q.cut, false};
+    // One whose clock is ahead would not ask for what lives by this node's.
+    const auto cut = std::min(q.cut, digest_cut(c_.now()) + digest_step.count());
+    s = {q.number, q.shared ? c_.where.shared(from) : q.parts, cut, false};
     c_.behind.asked(from, s.parts);
     a.sources = c_.where.all_sources().within(s.parts);
   }

@@ -117,6 +117,33 @@ TEST_CASE("merges: what differs without anyone's knowing is found within a minut
   CHECK(c.bytes < 60'000);
 }
 
+TEST_CASE("merges: a joiner whose clock is ahead takes all that lives, and has it when its clock is right") {
+  for (const duration ahead : {duration(std::chrono::hours(2)), duration(std::chrono::hours(48))}) {
+    cluster c;
+    grow(c, 3);
+    for (int i = 0; i < 40; ++i) {
+      const auto owner = c.owner_of(user(i));
+      int done = 0;
+      c.at(owner).put(table::bindings, user(i), {{"phone", "v", c.time.wall() + 3'600'000, false}}, [&](write_result r) { done += r.outcome.has_value(); });
+      REQUIRE(c.run_until([&] { return done == 1; }));
+    }
+    const auto j = c.join("", false);
+    c.nodes[j]->clock_off = ahead;
+    REQUIRE(c.run_until([&] { return c.nodes[j]->settled_calls > 0; }, seconds(30)));
+    c.nodes[j]->clock_off = {};
+    c.set_state(j, member_state::active);
+    REQUIRE(settled(c));
+    int listed = 0;
+    for (int i = 0; i < 40; ++i) {
+      const auto list = c.list_of(user(i));
+      if (std::ranges::find(list, j) == list.end()) continue;
+      ++listed;
+      CHECK(c.value(j, user(i), "phone") == "v");
+    }
+    CHECK(listed > 0);
+  }
+}
+
 TEST_CASE("merges: a large partition is compared by sub-ranges, not sent whole") {
   cluster c;
   grow(c, 2);
