@@ -75,6 +75,9 @@ bool rest::reach(duration limit) {
 
 // Promise 4 and invariant 3: all who are listed hold the same.
 void rest::compare_copies() {
+  // What expires just now may be seen by one and not by the other, their clocks being a little apart: one time for all.
+  unix_ms latest = 0;
+  for (machine* m : home_.running()) latest = std::max(latest, m->proc().cluster_time());
   for (const auto& [table, key] : model_.keys()) {
     machine* first = nullptr;
     std::vector<dht::record> wanted;
@@ -82,8 +85,7 @@ void rest::compare_copies() {
       process& p = m->proc();
       if (!p.serving() || !p.rings().serving->at(key).has(p.id())) continue;
       auto held = p.whole_store().read(table, key);
-      // What expires just now may be seen by one and not by the other, their clocks being a little apart.
-      std::erase_if(held, [&](const dht::record& r) { return r.expires != 0 && r.expires < p.cluster_time() + 3000; });
+      std::erase_if(held, [&](const dht::record& r) { return r.expires != 0 && r.expires < latest + 3000; });
       if (first == nullptr) {
         first = m;
         wanted = std::move(held);
