@@ -196,7 +196,8 @@ void merge_asker::take_sub_ranges(session& s, const std::vector<std::uint32_t>& 
     const auto sub = static_cast<std::uint8_t>(n % sub_ranges);
     s.portion.ranges.push_back({p, sub, held(p, sub)});
   }
-  std::ranges::stable_sort(s.portion.ranges, {}, &wanted_range::at);
+  // In any fixed order, partitions ascending. (A stable sort has clang complain about libstdc++ 12.)
+  std::ranges::sort(s.portion.ranges, {}, [](const wanted_range& r) { return std::pair(r.at, r.sub_range); });
   // What became equal meanwhile needs no ranges, and would be sent whole without any: one that asks for what it has.
   for (const auto n : s.deep)
     if (!still.contains(n)) std::erase_if(s.portion.partitions, [&](const auto& p) { return static_cast<std::uint16_t>(p.first) == n; });
