@@ -31,6 +31,7 @@ void feed_register(std::string_view in) {
   const auto changes = update_bindings(r, {});
   if (!changes) return;
   for (const dht::change& c : *changes) {
+    if (c.remove && c.item == dht::floor_item) continue; // "remove all" forbids what is not seen here too
     if (c.remove || !decode_binding(c.value)) std::abort(); // nothing was there; what it writes it can read
     dht::record one;
     one.item = c.item, one.value = c.value, one.expires = c.expires;
