@@ -55,6 +55,7 @@ def _(c):
     a = c.nodes[0]
     import socket
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE: the answers wait until all is sent
     query = b"\0\7\0\0\0\1\0\0\0\0\0\0\5skald\4test\0\0\x23\0\1"
     for _ in range(3000):
         s.sendto(query, (a.address, 5353))
