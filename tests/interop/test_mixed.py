@@ -6,6 +6,7 @@ seen from outside: nothing that was registered is lost, calls and writes pass be
 """
 import contextlib
 import os
+import sys
 
 from cluster import Cluster, root, skald
 from lab import wait_for
@@ -118,4 +119,8 @@ def _(c):
     step(c, c.nodes[0], skald, "after-all")
 
 
+if not os.path.exists(previous):
+    print(f"not run: there is no {previous}; tests/mixed/build makes it, where the whole history is")
+    print("0 passed, 0 failed")
+    sys.exit(0)
 main(setup)
