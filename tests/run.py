@@ -71,8 +71,17 @@ def run(name, command, limit):
     print(f"{'ok  ' if failed == 0 else 'FAIL'} {name:<28} {passed:5d} passed {failed:3d} failed {time.monotonic() - started:7.1f} s",
           flush=True)
     if failed:
-        print("\n".join("     | " + l for l in text.strip().split("\n")[-40:]), flush=True)
+        print("\n".join("     | " + l for l in what_failed(text)), flush=True)
     return passed, failed
+
+
+def what_failed(text):
+    """The lines that say which case failed and where, wherever they stand, and how the log ends (nodes' logs come last)."""
+    lines = text.strip().split("\n")
+    near = set(range(max(0, len(lines) - 25), len(lines)))
+    for i in [i for i, l in enumerate(lines) if l.startswith(("FAIL", "Traceback")) or "ERROR:" in l][:6]:
+        near |= set(range(i, min(i + 20, len(lines))))
+    return [lines[i] for i in sorted(near)]
 
 
 # These wait for nothing but the processor: they run side by side. All others measure or share ports, and run alone.
