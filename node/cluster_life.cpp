@@ -102,7 +102,7 @@ void cluster_unit::on_self_removed(std::uint64_t new_life, duration joining_for)
 void cluster_unit::on_stale(bool stale) {
   if (stale) log::warning("membership", "this node's view may be stale: it answers nothing firm until a peer confirms it");
   stale_ = stale;
-  if (store_) store_->set_doubt(stale);
+  if (store_) store_->sure_until(membership_->sure_until());
   publish_facts();
 }
 

@@ -174,7 +174,9 @@ void cluster_unit::membership_turn() {
   arm_membership();
 }
 
+// After every call into membership.
 void cluster_unit::arm_membership() {
+  if (store_) store_->sure_until(membership_->sure_until());
   const mono_time next = membership_->next_deadline();
   if (membership_timer_ != timer_id::none && membership_due_ <= next) return;
   events_.timers().cancel(membership_timer_);

@@ -8,6 +8,7 @@
 #include "dht/store/replicated.hpp"
 #include "dht/store/tables.hpp"
 
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -30,7 +31,12 @@ struct store_context {
   std::uint64_t next_number; // of requests: above those of earlier lives
   std::shared_ptr<int> alive = std::make_shared<int>();
 
+  // Till then this node's view is confirmed (§7, paused). A moment, no flag: who slept answers nothing firm even if its
+  // first turn after that is an answer. Any thread reads it.
+  std::atomic<mono_time> sure_until{mono_time::max()};
+
   unix_ms now() const { return ports.time->wall() + ports.offset_ms(); }
+  bool sure() const { return ports.time->now() < sure_until.load(std::memory_order_relaxed); }
 
   // Runs after `d`, unless the store is gone by then.
   template <class F>

@@ -84,7 +84,7 @@ void key_fetches::take(operation& op, const std::vector<record>& records) {
 }
 
 void key_fetches::on_question(const node_id& from, const store_fetch& q) {
-  store_records a{q.number, c_.where.answers_for(q.table, q.key), c_.tables.all(q.table, q.key), c_.where.stamp(),
+  store_records a{q.number, c_.sure() && c_.where.answers_for(q.table, q.key), c_.tables.all(q.table, q.key), c_.where.stamp(),
                   c_.where.sources(partition_of(q.key))};
   std::size_t bytes = 0; // a key so full that it does not fit a frame is cut, and who sends it says that it has more
   const auto over = std::ranges::find_if(a.records, [&](const record& r) {
@@ -151,7 +151,7 @@ void key_fetches::finish(std::uint64_t number) {
   if (op.merged)
     return op.merged(std::ranges::all_of(op.asked, [](const auto& a) { return a.second == reach::answered; }));
   fetch_result out;
-  out.firm = firm(op);
+  out.firm = firm(op) && c_.sure();
   if (!out.firm) doubtful.add();
   const auto now = c_.now();
   for (auto& [item, r] : op.found)

@@ -71,6 +71,10 @@ void owner_writes::start(const key_id& key, request r) {
 }
 
 void owner_writes::apply(const key_id& key, request r) {
+  if (!c_.sure()) { // what the rule says of old records would be as firm as a write
+    r.done(failed(write_error::not_active));
+    return next(key);
+  }
   auto current = c_.tables.live(key.second, key.first, c_.now());
   auto changes = r.what(current);
   if (!changes || !within_limits(*changes)) {

@@ -295,13 +295,13 @@ std::vector<record> store::read(table t, const ring_key& k) const {
   return context_->tables.live(t, k, context_->now());
 }
 
-bool store::answers_for(const ring_key& k) const { return !doubt_ && context_->where.answers_for(k); }
+void store::sure_until(mono_time t) { context_->sure_until.store(t, std::memory_order_relaxed); }
+bool store::answers_for(const ring_key& k) const { return context_->sure() && context_->where.answers_for(k); }
 
 void store::write(table t, const ring_key& k, rule r, std::move_only_function<void(write_result)> done) {
   context_->ports.post([this, guard = std::weak_ptr<int>(context_->alive), t, k, r = std::move(r),
                         done = std::move(done)]() mutable {
     if (!guard.lock()) return;
-    if (doubt_) return done({std::unexpected(write_error::not_active), {}});
     writes_->begin(t, k, std::move(r), std::move(done));
   });
 }
@@ -309,12 +309,8 @@ void store::write(table t, const ring_key& k, rule r, std::move_only_function<vo
 void store::fetch(table t, const ring_key& k, std::move_only_function<void(fetch_result)> done) {
   context_->ports.post([this, guard = std::weak_ptr<int>(context_->alive), t, k, done = std::move(done)]() mutable {
     if (!guard.lock()) return;
-    if (!doubt_ && context_->where.answers_for(t, k)) return done({read(t, k), true});
-    if (!doubt_) return fetches_->fetch(t, k, std::move(done));
-    fetches_->fetch(t, k, [done = std::move(done)](fetch_result f) mutable {
-      f.firm = false;
-      done(std::move(f));
-    });
+    if (context_->sure() && context_->where.answers_for(t, k)) return done({read(t, k), true});
+    fetches_->fetch(t, k, std::move(done));
   });
 }
 

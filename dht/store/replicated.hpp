@@ -111,8 +111,9 @@ public:
   // and with epoch 0, the members alive stand for it.
   void set_base(const dht::base& b);
   void set_min_copies(std::size_t n); // clamped to 1..3
-  // This node slept, or was held for dead (§7, paused): until its view is confirmed no write, and nothing firm.
-  void set_doubt(bool stale) { doubt_ = stale; }
+  // This node's view is confirmed till then, at most: from then on no write, and nothing firm (§7, paused). Any thread; to
+  // be drawn out with each turn of membership. Never called: it is always confirmed.
+  void sure_until(mono_time t);
   bool disk_ok() const { return disk_ok_; }
 
   // Store frames (types 32..63); others are ignored. False: the body is malformed, the link should be closed.
@@ -160,7 +161,6 @@ private:
   std::map<node_id, store_ack> acks_; // sent when what they answer is on disk
   bool flush_set_ = false;
   bool disk_ok_ = true, memory_ok_ = true;
-  std::atomic<bool> doubt_{false}; // answers_for: any thread
   bool settled_set_ = false, alone_ = false;
   std::size_t incomplete_ = 0; // as last told
   unsigned ticks_ = 0;

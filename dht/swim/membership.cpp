@@ -240,6 +240,7 @@ peer* membership::take_up(const fact& f, mono_time now) {
 
 void membership::set_stale(bool stale) {
   if (stale && table_.alive() <= 1) stale = false; // nobody else could have decided anything
+  if (stale) stale_since_ = sequence_;
   if (stale == stale_) return;
   stale_ = stale;
   stale_told_ = stale;

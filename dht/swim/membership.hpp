@@ -110,6 +110,8 @@ public:
   view_ptr current() const { return view_; }
   std::uint64_t life() const { return self_->known.self.life; }
   bool stale() const { return stale_; }
+  // Till then its view is confirmed, if it gets no turn before: who sleeps longer than `silence` may have been removed.
+  mono_time sure_until() const { return stale_ ? never : last_turn_ + config_.timing.silence; }
   duration damped_for(mono_time now) const { return wanted_state_ && damped_until_ > now ? damped_until_ - now : duration::zero(); }
   const base_keeper& base_known() const { return base_; }
   const cluster_clock& time() const { return time_; } // time() and deviation() of it: any thread
@@ -198,6 +200,7 @@ private:
   std::deque<mono_time> deaths_; // recent ones, for the sweep
   swim_message in_, out_;
   std::uint32_t sequence_ = 0;
+  std::uint32_t stale_since_ = 0; // while stale: the sequence when it began; only an answer to a later ping confirms the view
 
   mono_time started_, last_turn_;
   mono_time next_beat_, next_silence_, next_random_, next_dead_, next_gossip_, next_housekeeping_;

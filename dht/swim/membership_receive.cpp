@@ -88,7 +88,9 @@ void membership::handle(peer& p, mono_time now) {
     compare_base(p, now);
     base_.showed(p.known.id, in_.digest == table_.digest(), now);
   }
-  if (stale_ && p.known.alive() && p.heard == now && in_.digest == table_.digest()) set_stale(false);
+  // Only what answers a ping of after the sleep: datagrams of before it wait in the socket, and show the view of then.
+  const bool answers = in_.kind == swim_kind::ack && in_.third.is_zero() && static_cast<std::int32_t>(in_.sequence - stale_since_) > 0;
+  if (stale_ && answers && p.known.alive() && in_.digest == table_.digest()) set_stale(false);
 }
 
 void membership::on_ack(peer& p, mono_time now) {

@@ -181,6 +181,10 @@ void membership::beat(mono_time now) {
     compose(swim_kind::heartbeat).echo = p->seen != never && now - p->seen <= t.silence;
     send(*p);
   }
+  if (stale_) {
+    table_.pick(static_cast<std::size_t>(t.fan), rng_, picked_, [&](const peer& p) { return !is_self(p) && p.known.alive(); });
+    for (peer* p : picked_) ping(*p, ++sequence_); // whose answer confirms the view
+  }
   for (peer* p : table_.suspects())
     if (p->suspected->accused_by(me())) ping(*p, ++sequence_); // the buddy's ping: it must hear that it is accused
   look_for_silence(now); // here, too: whose probe has ended is watched for silence again

@@ -190,6 +190,7 @@ void process::membership_turn() {
 }
 
 void process::arm_membership() {
+  if (store_) store_->sure_until(membership_->sure_until());
   const mono_time next = membership_->next_deadline();
   if (membership_timer_ != timer_id::none && membership_due_ <= next) return;
   timers_.cancel(membership_timer_);

@@ -75,6 +75,7 @@ void process::on_self_removed(std::uint64_t new_life, duration joining_for) {
 
 void process::on_stale(bool stale) {
   stale_ = stale;
+  if (store_) store_->sure_until(membership_->sure_until());
   publish_facts();
 }
 

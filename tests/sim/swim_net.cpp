@@ -51,7 +51,9 @@ struct swim_net::node final : dht::datagrams, dht::link_port, dht::membership_ob
   }
   void on_body_wanted(const node_id&, std::uint64_t) override {} // no bodies here: versions are 0
   void on_self_removed(std::uint64_t, duration) override { ++net.self_removals_; }
-  void on_stale(bool) override {}
+  void on_stale(bool stale) override {
+    if (!stale && !net.confirmed(number)) ++net.fresh_in_vain_;
+  }
   void on_base(const dht::base& b) override { kept = b; }
   dht::base kept; // on disk
 };
@@ -259,6 +261,11 @@ bool swim_net::all_agree() const {
     stamp = s;
   }
   return true;
+}
+
+bool swim_net::confirmed(int node) const {
+  const dht::view_stamp mine = nodes_[static_cast<std::size_t>(node)]->member->current()->stamp;
+  return std::ranges::any_of(nodes_, [&](const auto& n) { return n->number != node && n->member && n->member->current()->stamp == mine; });
 }
 
 bool swim_net::bases_agree() const {

@@ -73,6 +73,7 @@ public:
   bool sees(int node, int other) const;          // as living
   int views_with(int member) const;              // of running nodes, itself excepted
   bool all_agree() const;                        // all running nodes: one stamp
+  bool confirmed(int node) const;                // some other running node has the same stamp
   bool bases_agree() const;                      // all running nodes: one base
   bool all_full() const;                         // and every running node in every view
   const std::vector<removal>& removals() const { return removals_; }
@@ -81,6 +82,7 @@ public:
   std::uint64_t packets() const { return packets_; }
   std::uint64_t bytes() const { return bytes_; }
   std::uint64_t self_removals() const { return self_removals_; }
+  std::uint64_t fresh_in_vain() const { return fresh_in_vain_; } // a node held its view for confirmed, that nobody else had
 
 private:
   struct node;
@@ -117,7 +119,7 @@ private:
   std::vector<packet> pool_;
   std::vector<int> free_;
   std::vector<removal> removals_;
-  std::uint64_t sequence_ = 0, suspicions_ = 0, packets_ = 0, bytes_ = 0, self_removals_ = 0;
+  std::uint64_t sequence_ = 0, suspicions_ = 0, packets_ = 0, bytes_ = 0, self_removals_ = 0, fresh_in_vain_ = 0;
 };
 
 } // namespace skald::sim

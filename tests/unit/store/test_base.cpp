@@ -101,7 +101,7 @@ TEST_CASE("store: an owner that doubts its view writes nothing and says nothing 
   c.set_base({0, 1, 2});
   const auto k = c.key_owned_by(0);
   REQUIRE(acknowledged(c, k));
-  c.at(0).set_doubt(true);
+  c.at(0).sure_until({});
   const auto refused = c.write(0, k, "phone", "w");
   REQUIRE_FALSE(refused.outcome.has_value());
   CHECK(refused.outcome.error() == write_error::not_active);
@@ -110,7 +110,7 @@ TEST_CASE("store: an owner that doubts its view writes nothing and says nothing 
   CHECK_FALSE(doubtful.firm);
   CHECK(doubtful.records.size() == 1);
   CHECK(c.fetch(1, k).firm); // the others know
-  c.at(0).set_doubt(false);
+  c.at(0).sure_until(mono_time::max());
   CHECK(c.fetch(0, k).firm);
   CHECK(acknowledged(c, k));
 }

@@ -69,6 +69,21 @@ TEST_CASE("pause: who wakes after its removal hears of it at once, takes a new l
   CHECK(net.all_full());
 }
 
+TEST_CASE("pause: what was sent before it slept confirms nothing: its view is in doubt until a peer answers it anew (§7)") {
+  for (const int slept_ms : {400, 1000, 2000, 5000}) {
+    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+      swim_net net(lan(5, 0, seed));
+      net.pause(2, milliseconds(slept_ms));
+      net.run_for(milliseconds(slept_ms) - milliseconds(1));
+      CHECK(net.at(2).sure_until() < net.now()); // it need not have had a turn to know
+      net.run_for(seconds(1));
+      CHECK(net.fresh_in_vain() == 0);
+      CHECK_FALSE(net.at(2).stale());
+      CHECK(net.at(2).sure_until() > net.now());
+    }
+  }
+}
+
 TEST_CASE("pause: the third removal within an hour comes back as joining for 10 s (B5)") {
   swim_net net(lan(5, 0, 1));
   for (int i = 0; i < 3; ++i) {
