@@ -1,30 +1,6 @@
 #include "node/worker_unit.hpp"
 
-#include "base/metrics.hpp"
-#include "sip/message/reply.hpp"
-#include "sip/message/validate.hpp"
-
 namespace skald::node {
-namespace {
-
-metrics::counter requests("skald_sip_requests_total", "SIP requests received");
-metrics::counter responses("skald_sip_responses_total", "SIP responses received");
-metrics::counter invalid("skald_sip_invalid_total", "SIP messages that break RFC 3261: answered 4xx, or dropped");
-constexpr std::string_view overloaded_help = "Requests turned away because of overload";
-metrics::counter overloaded_established("skald_sip_overloaded_total", overloaded_help, R"(class="established")");
-metrics::counter overloaded_calls("skald_sip_overloaded_total", overloaded_help, R"(class="call")");
-metrics::counter overloaded_answers("skald_sip_overloaded_total", overloaded_help, R"(class="answer")");
-metrics::counter overloaded_registrations("skald_sip_overloaded_total", overloaded_help, R"(class="registration")");
-metrics::counter unheard("skald_sip_unheard_total", "Datagrams dropped unread under overload: registrations, and what comes from an address that sends a quarter of all");
-metrics::counter* const overloaded[] = {&overloaded_established, &overloaded_calls, &overloaded_answers, &overloaded_registrations}; // by urgency
-
-} // namespace
-
-void sip_resolver::resolve(std::string uri, std::move_only_function<void(std::vector<sip::target>)> done) {
-  const auto parsed = sip::parse_uri(uri);
-  if (!parsed) return done({});
-  resolver_.resolve(*parsed, [done = std::move(done)](sip::resolved r) mutable { done(std::move(r.targets)); });
-}
 
 outcome<std::unique_ptr<worker_unit>> worker_unit::make(worker& io, const clock& clk, roles::cluster_port& cluster,
                                                         roles::replay_memory& replays, roles::leg_index& legs) {
@@ -35,11 +11,8 @@ outcome<std::unique_ptr<worker_unit>> worker_unit::make(worker& io, const clock&
 
 worker_unit::worker_unit(worker& io, const clock& clk, roles::cluster_port& cluster, roles::replay_memory& replays,
                          roles::leg_index& legs, std::unique_ptr<dns_client> dns)
-    : io_(io), dns_(std::move(dns)), cache_(clk, *dns_),
-      env_{io.config().index, clk, io.events().timers(), random_, cluster, io, io, nullptr, cache_}, auth_(env_, replays),
-      registrar_(env_, auth_), resolver_(cache_, random_), core_(env_, registrar_, auth_, resolver_, legs),
-      transactions_(clk, io.events().timers(), io, core_) {
-  env_.transactions = &transactions_;
+    : io_(io), clock_(clk), dns_(std::move(dns)),
+      stack_({io.config().index, clk, io.events().timers(), random_, cluster, io, io, *dns_, replays, legs}) {
   io_.set_user(*this);
   watch_load();
 }
@@ -48,60 +21,15 @@ worker_unit::~worker_unit() { io_.events().timers().cancel(load_timer_); }
 
 // The timer is late by as long as the worker's turn lasted: that long, what came by streams and links waited.
 void worker_unit::watch_load() {
-  const mono_time due = env_.clock.now() + roles::admission_interval;
+  const mono_time due = clock_.now() + roles::admission_interval;
   load_timer_ = io_.events().timers().at(due, [this, due] {
     load_signs& load = io_.group().load;
-    const mono_time now = env_.clock.now();
-    admission_.tick(std::max(now - due, load.cluster_waits(now)), load.floor());
-    load.tell(io_.config().index, admission_.level());
+    roles::admission& admission = stack_.admission();
+    const mono_time now = clock_.now();
+    admission.tick(std::max(now - due, load.cluster_waits(now)), load.floor());
+    load.tell(io_.config().index, admission.level());
     watch_load();
   });
-}
-
-void worker_unit::on_message(sip::message m, const sip::arrival& from) {
-  const auto verdict = sip::validate(m);
-  if (!m.is_request()) {
-    responses.add();
-    if (verdict) invalid.add();
-    else transactions_.receive(std::move(m), from);
-    return;
-  }
-  requests.add();
-  if (verdict) {
-    invalid.add();
-    if (verdict->answer && m.method_id() != sip::method::ack) refuse(m, from, verdict->status, verdict->reason);
-    return;
-  }
-  if (!admitted(m, from)) return;
-  transactions_.receive(std::move(m), from);
-}
-
-bool worker_unit::hears(const ip_address& source, std::string_view bytes) {
-  if (admission_.hears(source, bytes.starts_with("REGISTER "))) return true;
-  unheard.add();
-  return false;
-}
-
-// What another edge took in is not turned away here: it was counted there. A copy of what was taken costs nothing.
-bool worker_unit::admitted(const sip::message& m, const sip::arrival& from) {
-  const bool full = transactions_.size() >= sip::transactions_max;
-  if (!full && (from.from_link() || !admission_.pressed())) return true;
-  const roles::urgency u = roles::urgency_of(m, env_.cluster.facts()->config->emergency);
-  if ((!full && admission_.judge(u, from.flow.remote.ip)) || transactions_.knows(m)) return true;
-  overloaded[static_cast<std::size_t>(u)]->add();
-  if (m.method_id() != sip::method::ack) refuse(m, from, 503, {});
-  return false;
-}
-
-void worker_unit::refuse(const sip::message& request, const sip::arrival& from, int status, std::string_view reason) {
-  sip::message reply = sip::make_reply(request, status, reason, "skald");
-  if (status == 503) reply.append(sip::header::retry_after, std::to_string(admission_.retry_after_s()));
-  io_.send(from.flow, reply.serialize());
-}
-
-void worker_unit::on_flow_gone(const sip::flow& f) {
-  transactions_.flow_gone(f);
-  core_.on_flow_gone(f);
 }
 
 } // namespace skald::node
