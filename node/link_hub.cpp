@@ -85,6 +85,7 @@ bool link_hub::call(const node_id& to, peer_state& p) {
   ip_address from{where->ip.family, {}};
   for (const ip_address& a : config_.addresses)
     if (a.family == from.family && from.is_any()) from = a;
+  if (p.current == nullptr && p.failing_since == mono_time{}) p.failing_since = loop_.now();
   p.sessions.push_back(new_session(to));
   p.calling = p.sessions.back().get();
   p.calling->dial(*where, from, std::move(tls));
@@ -155,7 +156,6 @@ void link_hub::on_session_ended(link_session& s, std::string_view why) {
   if (called) { // the next call waits, longer each time, so that a dead node costs little
     p.pause = p.pause == duration{0} ? duration(link_retry_first) : std::min(p.pause * 2, duration(link_retry_last));
     p.retry_at = loop_.now() + p.pause;
-    if (p.failing_since == mono_time{}) p.failing_since = loop_.now();
   }
   if (called && p.current == nullptr && !p.waiting.empty()) {
     p.waiting.clear();

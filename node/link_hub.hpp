@@ -61,7 +61,7 @@ private:
     std::string waiting;             // framed
     duration pause{0};               // of the next retry
     mono_time retry_at{};
-    mono_time failing_since{};       // the first failed call since a link was up
+    mono_time failing_since{};       // the first call since a link was up: it may hang as well as fail
   };
   std::unique_ptr<link_session> new_session(const node_id& peer);
   bool call(const node_id& to, peer_state& p);

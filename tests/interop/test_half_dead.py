@@ -90,7 +90,7 @@ def _(c):
     rules = "\n".join(["table ip half {", "chain out {", "type filter hook output priority 0;"] + ways + ["}", "}"]) + "\n"
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
     try:
-        why = wait_for("it says that it stepped back", 25, lambda: status(b).get("half_dead"))
+        why = wait_for("it says that it stepped back", 15, lambda: status(b).get("half_dead"))
         assert "links to 2 of 2" in why, why
         wait_for("the others see it", 10, lambda: states(a, "b") in (["draining"], ["joining"]))
         assert status(a)["half_dead"] == "" and status(c.nodes[2])["half_dead"] == ""

@@ -1,9 +1,12 @@
 #include "base/metrics.hpp"
+#include "node/socket_address.hpp"
 #include "tests/unit/node/cluster_fixture.hpp"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 using namespace skald;
 using namespace skald::node;
@@ -106,6 +109,30 @@ TEST_CASE("links: a node that cannot be called for two seconds counts as failing
     });
     return !failing;
   }));
+}
+
+TEST_CASE("links: a call that hangs counts from its beginning: a black hole is failing within two seconds, and not before") {
+  cluster c;
+  directory where;
+  const auto two = c.issue("node2");
+  linked_node a(c.issue("node1"), where, "127.0.0.1");
+  sockaddr_in at{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(0x7f000002)}, .sin_zero = {}};
+  const owned_fd silent(::socket(AF_INET, SOCK_STREAM, 0)); // takes connections, and says nothing
+  REQUIRE(::bind(silent.get(), reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+  socklen_t size = sizeof at;
+  ::getsockname(silent.get(), reinterpret_cast<sockaddr*>(&at), &size);
+  REQUIRE(::listen(silent.get(), 5) == 0);
+  where.put(two.id, {*ip_address::parse("127.0.0.2"), ntohs(at.sin_port)});
+  const auto began = std::chrono::steady_clock::now();
+  CHECK(a.send(two.id, "one"));
+  bool failing = false;
+  CHECK(eventually([&] {
+    a.on_cluster([&](link_hub& h) { failing = h.failing(two.id); });
+    return failing;
+  }));
+  const auto took = std::chrono::steady_clock::now() - began;
+  CHECK(took >= link_failing_after);
+  CHECK(took < stream_open_time); // else it waited for the end of the call
 }
 
 TEST_CASE("links: a queue over its limit refuses, and the link lives on") {
