@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <utility>
 
 namespace skald::dht {
@@ -28,6 +29,7 @@ struct store_context {
   behind_marks behind;
   memory_tables tables;
   journal disk;
+  std::optional<mono_time> disk_failed_since; // log or database; empty: they can be written
   std::uint64_t next_number; // of requests: above those of earlier lives
   std::shared_ptr<int> alive = std::make_shared<int>();
 
@@ -37,6 +39,9 @@ struct store_context {
 
   unix_ms now() const { return ports.time->wall() + ports.offset_ms(); }
   bool sure() const { return ports.time->now() < sure_until.load(std::memory_order_relaxed); }
+
+  // For so long that what waits for it is given up: a failure of a moment is not seen by those who write.
+  bool disk_stuck() const { return disk_failed_since && ports.time->now() - *disk_failed_since >= config.disk_patience; }
 
   // Runs after `d`, unless the store is gone by then.
   template <class F>

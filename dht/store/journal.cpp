@@ -4,7 +4,9 @@
 #include "base/metrics.hpp"
 #include "dht/store/messages.hpp"
 
+#include <algorithm>
 #include <optional>
+#include <span>
 #include <utility>
 
 namespace skald::dht {
@@ -38,18 +40,39 @@ void journal::add(const record& r) {
   }
 }
 
+template <class F>
+outcome<void> journal::in_steps(std::vector<record>& rows, F&& write) {
+  outcome<void> done;
+  auto at = rows.begin();
+  while (at != rows.end()) {
+    const auto first = at;
+    for (std::size_t bytes = 0; at != rows.end() && bytes < journal_step_bytes; ++at) bytes += packed_size(*at);
+    if (done = write(std::span<const record>(first, at)); done) continue;
+    at = first;
+    break;
+  }
+  rows.erase(rows.begin(), at);
+  return done;
+}
+
 outcome<void> journal::commit() {
   if (!pending()) return {};
   commits.add();
-  if (!log_rows_.empty()) {
-    if (auto r = log_->append(encode_batch(log_rows_)); !r) return r;
-    log_rows_.clear();
-  }
-  if (!durable_rows_.empty()) {
-    if (auto r = durable_->commit(durable_rows_); !r) return r;
-    durable_rows_.clear();
-  }
+  if (auto r = in_steps(log_rows_, [this](std::span<const record> rows) { return log_->append(encode_batch(rows)); }); !r) return r;
+  if (auto r = in_steps(durable_rows_, [this](std::span<const record> rows) { return durable_->commit(rows); }); !r) return r;
+  thin_above_ = journal_rows_min;
   return {};
+}
+
+void journal::thin(const memory_tables& live) {
+  if (waiting() <= thin_above_) return;
+  const auto gone = [&](const record& r) {
+    const auto held = live.find(r.table, r.key, r.item);
+    return !held || held->version != r.version;
+  };
+  std::erase_if(log_rows_, gone);
+  std::erase_if(durable_rows_, gone);
+  thin_above_ = std::max(journal_rows_min, 2 * waiting());
 }
 
 outcome<void> journal::erase(const partition_set& parts) {

@@ -16,7 +16,7 @@ table unpack_table(pack::fields& in) {
   return table::bindings;
 }
 
-void pack_records(pack::writer& p, const std::vector<record>& records) {
+void pack_records(pack::writer& p, std::span<const record> records) {
   p.array(records.size());
   for (const auto& r : records) pack_record(p, r);
 }
@@ -66,7 +66,7 @@ record unpack_record(pack::fields& parent) {
 
 std::size_t packed_size(const record& r) { return r.item.size() + r.value.size() + 72; }
 
-std::string encode_batch(const std::vector<record>& records) {
+std::string encode_batch(std::span<const record> records) {
   std::string out;
   pack::writer p(out);
   pack_records(p, records);

@@ -8,6 +8,7 @@
 #include "dht/view/view.hpp"
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,7 +23,7 @@ inline constexpr std::size_t changes_max = 1024;
 
 void pack_record(pack::writer& out, const record& r);
 record unpack_record(pack::fields& parent); // fails the message on an unknown table or a size over the limits
-std::string encode_batch(const std::vector<record>& records); // of the append log
+std::string encode_batch(std::span<const record> records); // of the append log
 result<std::vector<record>> decode_batch(std::string_view bytes);
 std::size_t packed_size(const record& r); // at most
 void pack_stamp(pack::writer& p, const view_stamp& s); // two elements

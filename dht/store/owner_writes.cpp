@@ -85,6 +85,11 @@ void owner_writes::apply(const key_id& key, request r) {
     r.done({std::move(current), 0});
     return next(key);
   }
+  if (c_.disk_stuck()) { // it would be written back in two seconds, and that could not be written either
+    not_held.add();
+    r.done(failed(write_error::not_acknowledged));
+    return next(key);
+  }
   if (!room_for(key, *changes, current)) {
     no_room.add();
     r.done(failed(write_error::overloaded));

@@ -19,6 +19,7 @@ metrics::counter refused_writes("skald_store_copies_refused_total", "Records ref
                                 R"(reason="not_owner")");
 metrics::counter refused_ahead("skald_store_copies_refused_total", "Records refused here: too far ahead of cluster time",
                                R"(reason="ahead")");
+metrics::counter acks_dropped("skald_store_acks_dropped_total", "Acknowledgements not sent: this node's disk could not be written for too long");
 metrics::counter malformed("skald_store_frames_malformed_total", "Store frames that could not be read");
 
 metrics::gauge unsettled_gauge("skald_store_partitions_unsettled", "Partitions that are not yet merged with all live sources");
@@ -30,6 +31,7 @@ metrics::gauge disk_gauge("skald_store_disk_failed", "1: the log or the database
 metrics::gauge alone_gauge("skald_store_alone", "1: without the base's other member, writes are held by this node only");
 
 constexpr std::size_t swept_keys_per_tick = 2000;
+constexpr seconds rewrite_pause{10}; // after a rewriting of the log that failed
 constexpr unsigned ticks_per_sync = 10; // one second, by the default resend_after
 
 } // namespace
@@ -44,7 +46,7 @@ store::store(const node_id& self, store_ports ports, store_config config, store_
   puts_ = std::make_unique<forwarded_puts>(c, *writes_);
   const auto commit = [this] {
     flush();
-    return disk_ok_;
+    return disk_ok();
   };
   merges_ = std::make_unique<merge_asker>(c, commit, [this] { tell_settled(); });
   holder_ = std::make_unique<merge_holder>(c);
@@ -208,6 +210,11 @@ bool store::on_frame(const node_id& from, const frame& f) {
 void store::on_write(const node_id& from, const store_write& w) {
   auto& c = *context_;
   auto& ack = acks_[from];
+  // The owner has long given up, or holds this copy for behind.
+  if (!disk_ok() && ack.entries.size() >= acks_waiting_max) {
+    acks_dropped.add(ack.entries.size());
+    ack.entries.clear();
+  }
   for (const auto& entry : w.entries) {
     const auto* owner = c.where.owner(entry.records.front().key);
     auto status = store_ack::status::held;
@@ -251,7 +258,7 @@ void store::flush() {
   auto& c = *context_;
   writes_->send_fresh();
   disk_result(c.disk.commit());
-  if (!disk_ok_) return; // the tick tries again; nothing is acknowledged until then
+  if (!disk_ok()) return; // the tick tries again; nothing is acknowledged until then
   writes_->committed();
   for (auto& [to, ack] : std::exchange(acks_, {})) {
     if (ack.entries.empty()) continue;
@@ -262,8 +269,11 @@ void store::flush() {
 
 // Told once, until it works again.
 void store::disk_result(const outcome<void>& r) {
-  const bool was_ok = std::exchange(disk_ok_, r.has_value());
-  disk_gauge.set(disk_ok_ ? 0 : 1);
+  auto& since = context_->disk_failed_since;
+  const bool was_ok = !since;
+  if (r) since.reset();
+  else if (was_ok) since = context_->ports.time->now();
+  disk_gauge.set(r ? 0 : 1);
   if (r && !was_ok) log::info("store", "the disk can be written again");
   if (r || !was_ok) return;
   log::error("store", r.error().what + "; until it can be written nothing is acknowledged");
@@ -279,16 +289,26 @@ void store::tick() {
   merges_->tick();
   handover_->tick();
   if (c.where.serving()) c.tables.sweep(c.now(), swept_keys_per_tick); // before, the time may be this node's own
-  if (c.disk.pending() || !disk_ok_) flush_soon();
-  auto r = c.disk.rewrite_step(c.tables);
+  if (c.disk.pending() || !disk_ok()) flush_soon();
+  if (!disk_ok()) c.disk.thin(c.tables);
+  rewrite_log();
   if (++ticks_ % ticks_per_sync == 0) {
-    if (r) r = c.disk.sync();
+    if (const auto r = c.disk.sync(); !r) disk_result(r);
     c.where.turn(c.now());
     save_memory();
     ask_behind();
     note_incomplete();
   }
-  if (!r) disk_result(r);
+}
+
+// A log that cannot be made smaller can still be written: that goes on, and the rewriting is begun again, but not at once.
+void store::rewrite_log() {
+  auto& c = *context_;
+  if (c.ports.time->now() < rewrite_after_) return;
+  const auto r = c.disk.rewrite_step(c.tables);
+  if (r) return;
+  rewrite_after_ = c.ports.time->now() + rewrite_pause;
+  log::error("store", r.error().what + "; the log is not made smaller");
 }
 
 std::vector<record> store::read(table t, const ring_key& k) const {
@@ -323,6 +343,7 @@ void store::put(table t, const ring_key& k, std::vector<change> changes,
 }
 
 unix_ms store::cluster_time() const { return context_->now(); }
+bool store::disk_ok() const { return !context_->disk_failed_since; }
 bool store::settled() const { return context_->where.settled(); }
 bool store::handed_over() const { return handover_->handed_over(); }
 
@@ -350,7 +371,7 @@ store_stats store::stats() const {
   s.behind = c.behind.count();
   s.unlisted = (c.tables.partitions() - c.where.listed()).count();
   s.memory = counted.memory;
-  s.disk_ok = disk_ok_;
+  s.disk_ok = disk_ok();
   s.alone = c.where.alone();
   return s;
 }

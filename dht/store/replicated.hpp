@@ -50,6 +50,7 @@ struct store_config {
   duration copy_stalled = seconds(5);       // a merge without an answer for so long is begun again
   duration silence_borne = milliseconds(200); // a reader that has a firm answer waits so long for the rest
   duration ack_wait = seconds(1);           // a copy that has not acknowledged by then is behind
+  duration disk_patience = milliseconds(500); // after which an owner that cannot write its disk refuses writes
   duration drop_after = seconds(60);        // what a node is not listed for, once all who are have it
   std::uint64_t memory_budget = 0;          // bytes of records; above 90 % nothing new is taken. 0: no budget
 };
@@ -66,6 +67,7 @@ struct store_hooks {
 inline constexpr std::size_t waiting_per_key_max = 16;
 inline constexpr std::size_t unfinished_copies_max = 65'536; // writes done but not yet held by all listed nodes
 inline constexpr std::size_t fetches_max = 16'384;
+inline constexpr std::size_t acks_waiting_max = 65'536; // per owner, while this node's disk cannot be written
 inline constexpr std::size_t puts_max = 65'536;
 inline constexpr std::size_t copy_page_bytes = 256 << 10;
 inline constexpr std::size_t write_frame_bytes = 1 << 20;
@@ -114,7 +116,7 @@ public:
   // This node's view is confirmed till then, at most: from then on no write, and nothing firm (§7, paused). Any thread; to
   // be drawn out with each turn of membership. Never called: it is always confirmed.
   void sure_until(mono_time t);
-  bool disk_ok() const { return disk_ok_; }
+  bool disk_ok() const;
 
   // Store frames (types 32..63); others are ignored. False: the body is malformed, the link should be closed.
   bool on_frame(const node_id& from, const frame& f);
@@ -143,6 +145,7 @@ private:
   void flush_soon();
   void flush();
   void tick();
+  void rewrite_log();
   void tell_settled();
   void note_alone();
   void note_incomplete();
@@ -160,10 +163,11 @@ private:
   std::unique_ptr<handover> handover_;
   std::map<node_id, store_ack> acks_; // sent when what they answer is on disk
   bool flush_set_ = false;
-  bool disk_ok_ = true, memory_ok_ = true;
+  bool memory_ok_ = true;
   bool settled_set_ = false, alone_ = false;
   std::size_t incomplete_ = 0; // as last told
   unsigned ticks_ = 0;
+  mono_time rewrite_after_{};
 };
 
 } // namespace skald::dht

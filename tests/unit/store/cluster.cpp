@@ -36,7 +36,7 @@ outcome<void> fake_disk::save(std::string_view content) {
   return {};
 }
 outcome<void> fake_disk::append(std::string_view batch) {
-  if (failing) return std::unexpected(failure{"disk full"});
+  if (failing || (appends_left && (*appends_left)-- <= 0)) return std::unexpected(failure{"disk full"});
   log.emplace_back(batch);
   size_ += batch.size();
   if (next_) next_->emplace_back(batch);
@@ -48,6 +48,8 @@ outcome<void> fake_disk::replay(const std::function<void(std::string_view)>& bat
   return {};
 }
 outcome<void> fake_disk::begin_rewrite() {
+  ++rewrites_begun;
+  if (no_room) return std::unexpected(failure{"no room for a second log"});
   next_.emplace();
   return {};
 }

@@ -33,7 +33,9 @@ public:
   outcome<void> finish_rewrite() override;
 
   bool failing = false;
-  int rewrites = 0, commits = 0;
+  bool no_room = false; // for a second log; the first one can be written
+  std::optional<int> appends_left{}; // then it fails
+  int rewrites = 0, rewrites_begun = 0, commits = 0;
   std::vector<std::string> log;
   std::string memory; // of lists and sources
   std::map<std::tuple<table, ring_key, std::string>, record> rows;

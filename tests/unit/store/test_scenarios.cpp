@@ -387,7 +387,7 @@ TEST_CASE("scenario 18: clocks that ran apart: merges take everything, and an ho
   c.nodes[owner]->clock_off = seconds(-3); // of this one's time the others' versions are 3 s ahead
   record ahead{table::bindings, alice, "phone", "3 s ahead", {static_cast<std::uint64_t>(c.time.wall()) << 16, 7}, c.time.wall() + 600'000, false};
   record hour{table::bindings, alice, "desk", "an hour ahead", {static_cast<std::uint64_t>(c.time.wall() + 3'600'000) << 16, 7}, c.time.wall() + 9'000'000, false};
-  c.nodes[owner]->disk.log.push_back(encode_batch({ahead, hour})); // and the merge takes them to the others
+  c.nodes[owner]->disk.log.push_back(encode_batch(std::vector{ahead, hour})); // and the merge takes them to the others
   c.restart(owner);
   CHECK(rested(c));
   for (const auto n : c.list_of(alice)) CHECK(c.value(n, alice, "desk") == "an hour ahead");

@@ -84,7 +84,7 @@ TEST_CASE("tables: a stub is the same record to a merge, on either side, and ove
   b.merge(full, t0);
   CHECK(a.digest(partition_of(full.key), cut0) == b.digest(partition_of(full.key), cut0));
   CHECK(as_held(stub) == as_held(full));
-  const auto sent = decode_batch(encode_batch({stub}));
+  const auto sent = decode_batch(encode_batch(std::vector{stub}));
   REQUIRE(sent.has_value());
   memory_tables c;
   c.merge(sent->at(0), t0 + 2000);
