@@ -194,7 +194,9 @@ outcome<void> sqlite_table::erase(partition first, partition last) {
     }
     sqlite3_reset(s->get());
   }
-  return run("COMMIT");
+  auto done = run("COMMIT");
+  if (!done) (void)run("ROLLBACK"); // or no later one could begin
+  return done;
 }
 
 outcome<void> sqlite_table::load(const std::function<void(dht::record&&)>& row) {
