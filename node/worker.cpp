@@ -111,7 +111,16 @@ void worker::on_stream_message(std::string bytes, const sip::arrival& from) {
   user_->on_message(std::move(*m), from);
 }
 
-void worker::on_stream_gone(const sip::flow& f) { user_->on_flow_gone(f); }
+void worker::on_stream_gone(const sip::flow& f) {
+  user_->on_flow_gone(f);
+  const auto lent = lent_.extract(f.serial);
+  for (std::size_t i = 0; lent && i < group_.workers.size(); ++i)
+    if ((lent.mapped() >> i & 1) != 0) group_.workers[i]->tell_gone(f);
+}
+
+void worker::tell_gone(const sip::flow& f) {
+  loop_.post([this, f] { user_->on_flow_gone(f); });
+}
 
 void worker::hand_over(std::uint16_t to, sip::message m, const sip::arrival& from) {
   if (to >= group_.workers.size()) return;
@@ -143,7 +152,13 @@ bool worker::send(const sip::flow& where, std::string_view bytes) {
 bool worker::send_elsewhere(const sip::flow& where, std::string_view bytes) {
   if (where.worker >= group_.workers.size() || !group_.live.has(where)) return false;
   worker* other = group_.workers[where.worker];
-  return other->loop_.post([other, where, text = std::string(bytes)] { other->streams_.send(where, text); });
+  return other->loop_.post([this, other, where, text = std::string(bytes)] { other->send_for(*this, where, text); });
+}
+
+// The asker waits for an answer on that stream: it is told when none can come any more (RFC 3261 §17.1.4).
+void worker::send_for(worker& asker, const sip::flow& where, std::string_view bytes) {
+  if (!streams_.send(where, bytes)) return asker.tell_gone(where);
+  lent_[where.serial] |= static_cast<std::uint16_t>(1u << asker.config_.index);
 }
 
 udp_socket* worker::socket_for(const sip::flow& f) {

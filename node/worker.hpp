@@ -22,6 +22,7 @@
 #include <optional>
 #include <string_view>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 namespace skald::node {
@@ -44,7 +45,8 @@ public:
   virtual void on_waited(duration d) { static_cast<void>(d); }
   // Before a datagram is even parsed: false drops it.
   virtual bool hears(const ip_address& source, std::string_view bytes) { return static_cast<void>(source), static_cast<void>(bytes), true; }
-  // A stream ended; what is sent on it from now on is refused.
+  // A stream ended, of this worker, or one of another worker that this one has sent on; what is sent on it from now on is
+  // refused. It may be told twice.
   virtual void on_flow_gone(const sip::flow& f) = 0;
 
 protected:
@@ -104,6 +106,8 @@ private:
   void on_stream_message(std::string bytes, const sip::arrival& from) override;
   void on_stream_gone(const sip::flow& f) override;
   bool send_elsewhere(const sip::flow& where, std::string_view bytes);
+  void send_for(worker& asker, const sip::flow& where, std::string_view bytes);
+  void tell_gone(const sip::flow& f); // any thread
   void dispatch(sip::message m, const sip::arrival& from);
   udp_socket* socket_for(const sip::flow& f);
   std::optional<sip::flow> udp_flow_to(const endpoint& remote);
@@ -115,6 +119,7 @@ private:
   loop loop_;
   std::vector<std::unique_ptr<udp_socket>> sockets_; // in the order of config_.addresses
   stream_pool streams_;
+  std::unordered_map<std::uint32_t, std::uint16_t> lent_; // streams here that other workers have sent on: one bit each
   std::jthread thread_;
 };
 

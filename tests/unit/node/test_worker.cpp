@@ -170,6 +170,31 @@ TEST_CASE("a flow of another worker is served through that worker's queue") {
   const sip::flow f = w.users[on_first ? 0 : 1]->wait_messages(1).at(0).from.flow;
   CHECK(w.on(on_first ? 1 : 0, [&](worker& x) { return x.send(f, "NOTIFY through the other worker"); }));
   CHECK(phone.receive_until("other worker") == "NOTIFY through the other worker");
+  phone.reset();
+  CHECK(w.users[on_first ? 0 : 1]->wait_gone(1).size() == 1);
+  const auto told = w.users[on_first ? 1 : 0]->wait_gone(1); // its transactions wait for answers on that flow
+  REQUIRE(told.size() == 1);
+  CHECK(told[0] == f);
+}
+
+TEST_CASE("a flow that breaks while another worker's message is on its way to it is told to that worker") {
+  workers w(2);
+  w.start();
+  peer_socket phone(SOCK_STREAM, w.sip());
+  phone.send(request("OPTIONS", "z9hG4bKx", "TCP"));
+  phone.receive_until("z9hG4bKx");
+  const std::size_t holder = w.users[0]->wait_messages(0).empty() ? 1 : 0;
+  const sip::flow f = w.users[holder]->wait_messages(1).at(0).from.flow;
+  std::promise<void> held, go;
+  w.all[holder]->events().post([&] {
+    held.set_value();
+    go.get_future().wait();
+  });
+  held.get_future().wait();
+  phone.reset();
+  CHECK(w.on(1 - holder, [&](worker& x) { return x.send(f, "too late"); })); // nobody knows yet
+  go.set_value();
+  CHECK(w.users[1 - holder]->wait_gone(1).size() >= 1);
 }
 
 TEST_CASE("tcp: a flow is opened once per target, and an unreachable one is told") {
