@@ -24,13 +24,30 @@ bool cluster_query::send_request(const node_id& to, std::uint64_t id, const pend
   return links_.send(to, {dht::frame_type::control_request, 1, text_of(request)});
 }
 
-void cluster_query::take_local(pending& p) {
-  std::string cursor;
-  do {
-    json page = local_(p.what, p.arg, cursor);
-    for (json& row : page["rows"]) p.gathered.rows.push_back(std::move(row));
-    cursor = page.value("next", std::string{});
-  } while (!cursor.empty() && p.gathered.rows.size() < query_rows_max);
+// One page a turn: a hundred thousand rows at once would keep the cluster thread from all else, until others hold this
+// node for dead.
+void cluster_query::take_local(std::uint64_t id, const std::string& cursor) {
+  const auto found = pending_.find(id);
+  if (found == pending_.end()) return;
+  pending& p = found->second;
+  json page = local_(p.what, p.arg, cursor);
+  for (json& row : page["rows"]) p.gathered.rows.push_back(std::move(row));
+  const std::string next = page.value("next", std::string{});
+  p.local_done = next.empty() || p.gathered.rows.size() >= query_rows_max;
+  if (p.local_done) return finish_if_done(id);
+  expect_more(id, p);
+  timers_.at(clock_.now() + query_page_pause, [this, id, next] { take_local(id, next); });
+}
+
+// Progress: the deadline is for silence.
+void cluster_query::expect_more(std::uint64_t id, pending& p) {
+  timers_.cancel(p.timer);
+  p.timer = timers_.at(clock_.now() + query_deadline, [this, id] { finish(id); });
+}
+
+void cluster_query::finish_if_done(std::uint64_t id) {
+  const auto found = pending_.find(id);
+  if (found != pending_.end() && found->second.local_done && found->second.waiting.empty()) finish(id);
 }
 
 void cluster_query::ask(const dht::view& v, const std::string& what, const std::string& arg,
@@ -48,14 +65,13 @@ void cluster_query::ask(const dht::view& v, const std::string& what, const std::
   p.what = what;
   p.arg = arg;
   p.done = std::move(done);
-  take_local(p);
   for (const dht::member& m : v.members) {
     if (m.id == v.self || !m.alive()) continue;
     if (send_request(m.id, id, p, "")) p.waiting.emplace(m.id, m.body.name);
     else p.gathered.silent.push_back(m.body.name);
   }
-  if (p.waiting.empty()) finish(id);
-  else p.timer = timers_.at(clock_.now() + query_deadline, [this, id] { finish(id); });
+  expect_more(id, p);
+  take_local(id, {});
 }
 
 void cluster_query::finish(std::uint64_t id) {
@@ -95,13 +111,9 @@ void cluster_query::on_reply(const node_id& from, const json& j) {
     for (const json& row : j["rows"])
       if (row.is_object()) p.gathered.rows.push_back(row);
   const std::string next = j.contains("next") && j["next"].is_string() ? j["next"].get<std::string>() : std::string{};
-  if (!next.empty() && p.gathered.rows.size() < query_rows_max && send_request(from, id, p, next)) {
-    timers_.cancel(p.timer); // progress: the deadline is for silence
-    p.timer = timers_.at(clock_.now() + query_deadline, [this, id] { finish(id); });
-    return;
-  }
+  if (!next.empty() && p.gathered.rows.size() < query_rows_max && send_request(from, id, p, next)) return expect_more(id, p);
   p.waiting.erase(from);
-  if (p.waiting.empty()) finish(id);
+  finish_if_done(id);
 }
 
 } // namespace skald::node

@@ -18,6 +18,7 @@ namespace skald::node {
 inline constexpr duration query_deadline = seconds(2);
 inline constexpr std::size_t queries_max = 256;        // under way at once; over it a question is refused
 inline constexpr std::size_t query_page_rows = 500;   // rows in one reply; the asker goes on from the cursor
+inline constexpr duration query_page_pause = milliseconds(1); // between this node's own pages
 inline constexpr int query_depth_max = 8;              // nesting of a reply
 inline constexpr std::size_t query_rows_max = 1'000'000;
 
@@ -42,11 +43,14 @@ private:
     std::map<node_id, std::string> waiting; // by member: its name
     std::string what, arg;
     timer_id timer{};
+    bool local_done = false;
     std::move_only_function<void(total)> done;
   };
   void on_request(const node_id& from, const nlohmann::json& j);
   void on_reply(const node_id& from, const nlohmann::json& j);
-  void take_local(pending& p);
+  void take_local(std::uint64_t id, const std::string& cursor);
+  void expect_more(std::uint64_t id, pending& p);
+  void finish_if_done(std::uint64_t id);
   void finish(std::uint64_t id);
   bool send_request(const node_id& to, std::uint64_t id, const pending& p, const std::string& cursor);
 

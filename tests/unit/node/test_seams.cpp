@@ -165,6 +165,33 @@ TEST_CASE("cluster query: rows that are no objects, and what is nested without e
   CHECK(got->rows[0].dump().size() < 200);
 }
 
+TEST_CASE("cluster query: this node's own rows come a page a turn, and nobody who is slow meanwhile is silent") {
+  manual_clock clock;
+  scheduler timers;
+  silent_links links;
+  int pages = 0;
+  cluster_query query(clock, timers, links, [&](const std::string&, const std::string&, const std::string& cursor) {
+    ++pages;
+    const int at = cursor.empty() ? 0 : std::stoi(cursor);
+    return nlohmann::json{{"rows", {{{"number", at}}}}, {"next", at == 2999 ? "" : std::to_string(at + 1)}};
+  });
+  std::optional<cluster_query::total> got;
+  query.ask(view_of_two(), "calls", "", [&](cluster_query::total t) { got = std::move(t); });
+  REQUIRE(links.sent.size() == 1);
+  for (int turn = 1; turn < 3000; ++turn) {
+    CHECK(pages == turn);
+    clock.advance(milliseconds(1));
+    timers.run_due(clock.now());
+  }
+  CHECK(pages == 3000);
+  CHECK_FALSE(got); // the other one has two seconds from now on
+  const auto id = nlohmann::json::parse(links.sent[0].second.body)["id"].get<std::uint64_t>();
+  query.on_frame(numbered_id(2), {dht::frame_type::control_reply, 1, "{\"id\":" + std::to_string(id) + ",\"rows\":[{\"number\":-1}]}"});
+  REQUIRE(got);
+  CHECK(got->silent.empty());
+  CHECK(got->rows.size() == 3001);
+}
+
 TEST_CASE("control socket: 0600; a stale one is replaced, but no other file and no socket that is answered") {
   char name[] = "/tmp/skald_control_XXXXXX";
   REQUIRE(::mkdtemp(name) != nullptr);
