@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 
-from lab import Lab, Process, Timeout, wait_for  # noqa: F401  (Lab: for callers)
+from lab import SLOW, Lab, Process, Timeout, wait_for  # noqa: F401  (Lab: for callers)
 
 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 skald = os.path.join(os.environ.get("SKALD_BUILD", os.path.join(root, "build")), "node", "skald")
@@ -43,6 +43,10 @@ class Node:
         self.process = None
 
     def start(self, *more):
+        if SLOW > 1 and not os.path.exists(self.state):
+            os.makedirs(self.state, 0o700)
+            with open(os.path.join(self.state, "cluster.json"), "w") as out:
+                json.dump({"profile": "wan"}, out)
         argv = [self.binary, "run", os.path.join(self.cluster.dir, self.name + ".pem"), "--state", self.state,
                 "--address", self.address] + self.args + list(more)
         if self.host:
@@ -136,6 +140,16 @@ class Cluster:
         self.nodes.append(n)
         return n
 
+    def start_all(self, seconds):
+        """Starts all nodes, and waits until each sees all of them active."""
+        if SLOW > 1:
+            self.nodes[0].start()
+            self.wait_active(seconds=seconds)
+            self.nodes[0].cli("set", "profile", "wan")
+        for n in self.nodes[1 if SLOW > 1 else 0:]:
+            n.start()
+        self.wait_active(seconds=seconds)
+
     def wait_active(self, names=None, seconds=15):
         """Every running node sees exactly these nodes active, and these serve phones. A node that ends meanwhile is an error at once."""
         running = [n for n in self.nodes if n.process and n.process.alive()]
@@ -157,7 +171,9 @@ class Cluster:
 
     def close(self, keep=False):
         for n in self.nodes:
-            if n.process:
+            if n.process and SLOW > 1:
+                n.process.stop()
+            elif n.process:
                 n.process.kill()
         if not keep:
             shutil.rmtree(self.dir, ignore_errors=True)
@@ -183,11 +199,9 @@ def three_on_loopback(domain="skald.test", base=11, workers=1, args=(), names=("
         for i, name in enumerate(names):
             c.node(name, f"{network}.{base + i}", seeds=[] if i == 0 else [seed],
                    args=["--workers", str(workers), "--dns-port", "5353"] + list(args))
-        for n in c.nodes:
-            n.start()
         # In peace it is 3 s. A machine that keeps nodes waiting for longer than a LAN's timers allow removes them at times,
         # and from the third time on they pause for 10 s (decision 20).
-        c.wait_active(seconds=40)
+        c.start_all(seconds=40)
     except Exception:
         c.__exit__(Exception)
         raise

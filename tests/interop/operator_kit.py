@@ -21,9 +21,7 @@ def _start(network, args):
             c.node(name, f"{network}.{11 + i}", seeds=[] if i == 0 else [f"{network}.11:4260"], args=[
                 "--workers", "1", "--dns-port", "5353", "--zone", ZONES[name], "--capacity", str(CAPACITY[name])]
                 + args.get(name, []))
-        for n in c.nodes:
-            n.start()
-        c.wait_active(seconds=25)
+        c.start_all(seconds=25)
     except Exception:
         c.__exit__(Exception)
         raise

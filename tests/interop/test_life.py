@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from cluster import skald
-from lab import wait_for
+from lab import SLOW, wait_for
 from phone import NoAnswer, Phone
 from scenario import main, scenario
 from sipbench import DOMAIN, Bench
@@ -78,7 +78,7 @@ def _(bench):
             break
         # Not yet active: 503, or nobody there; never a no (401's 403, 404).
         assert answer is None or answer.status == 503, answer.start
-        assert taken < 5, f"after {taken:.1f} s: {answer.start if answer else 'nothing'}; {log_of(n)}"
+        assert taken < 5 * SLOW, f"after {taken:.1f} s: {answer.start if answer else 'nothing'}; {log_of(n)}"
         time.sleep(0.05)
     print(f"     joined and serving after {taken:.1f} s")
     bench.cluster.wait_active(["a", "b", "c", "d"])
@@ -93,9 +93,9 @@ def _(bench):
         wait_for("the others know that it left", 5,
                  lambda: all(o.active() == ["a", "b", "c"] for o in bench.nodes.values()), 0.01)
         taken = time.monotonic() - started
-        assert n.process.popen.wait(5) == 0
+        assert n.process.popen.wait(5 * SLOW) == 0
         print(f"     left after {taken:.2f} s")
-        assert taken < 2, taken
+        assert taken < 2 * SLOW, taken
 
 
 @scenario("SIGTERM is a graceful leave: nobody suspects it, nothing is lost, the exit status is 0")
