@@ -106,6 +106,7 @@ void owner_writes::apply(const key_id& key, request r) {
   op.records = std::move(*records);
   op.done = std::move(r.done);
   op.number = c_.next_number++;
+  if (c_.where.complete(partition_of(key.first), key.second)) op.complete_under = c_.where.stamp();
   op.deadline = c_.after(r.deadline - c_.ports.time->now(), [this, number = op.number] { give_up(number); });
   submit(std::move(op));
 }
@@ -217,7 +218,9 @@ void owner_writes::give_up(std::uint64_t number) {
   if (at == ops_.end() || at->second.answered) return;
   not_held.add();
   auto& op = at->second;
-  write_back(op); // before the key's next write begins
+  // Before the key's next write begins. But who may lack what others acknowledged would raise what was replaced there
+  // above it: the failed write itself may win, the state before it must not (decision 27).
+  if (op.complete_under == c_.where.stamp() && c_.where.complete(partition_of(op.key.first), op.key.second)) write_back(op);
   answer(op, failed(write_error::not_acknowledged));
   drop(number);
 }

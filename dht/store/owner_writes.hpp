@@ -8,6 +8,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <vector>
 
 namespace skald::dht {
@@ -58,6 +59,7 @@ private:
     std::vector<target> targets;
     callback done;
     bool held_here = false, answered = false, zone_waited = false;
+    std::optional<view_stamp> complete_under; // of the view in which `former` was surely the last acknowledged state
     mono_time began;
     timer_id deadline = timer_id::none, zone_timer = timer_id::none;
   };
