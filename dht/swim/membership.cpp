@@ -26,6 +26,7 @@ membership::membership(membership_config c, datagrams& d, link_port& links, memb
   self_ = table_.add({config_.self, born, config_.begin, config_.body.version});
   self_->body = config_.body;
   first_version_ = config_.body.version;
+  timed_ = self_->known.serving();
   const profile& p = config_.timing;
   const auto within = [&](duration d2) { return now + duration(rng_.below(static_cast<std::uint64_t>(d2.count()))); };
   next_beat_ = within(p.heartbeat);
@@ -75,6 +76,7 @@ void membership::set_state(member_state s, mono_time now) {
   fact f = self_->known;
   if (s < f.state) ++f.self.incarnation; // within one incarnation only the stronger state wins
   f.state = s;
+  timed_ = timed_ || f.serving();
   change_self(f, now);
   publish();
 }

@@ -83,7 +83,8 @@ public:
   // --- what the node wants ------------------------------------------------------------------------------------------
   // A mesh session to this node exists: ask it who is there. Repeated until one of the contacts has answered.
   void contact(const node_id& peer, mono_time now);
-  bool joined() const { return joined_; } // some member has answered with its list
+  // Some member has answered with its list; and, where any serve, this node has the time of one of those (§5).
+  bool joined() const { return joined_ && (timed_ || !others_serve()); }
   void set_state(member_state s, mono_time now); // joining, active, draining
   member_state state() const { return self_->known.state; }
   // Told to everybody at once; keep ticking for a second so that losses are mended, then stop.
@@ -147,6 +148,9 @@ private:
   void compare_digest(peer& p, mono_time now);
   void compare_base(peer& p, mono_time now);
   void begin_exchange(const node_id& with, mono_time now);
+  void take_time(const members_list& l, const node_id& from, mono_time now);
+  bool others_serve() const;
+  void ask_for_time(mono_time now);
   void send_list(const node_id& to, frame_type type);
 
   // membership_watch.cpp: heartbeats, probes, suspicion
@@ -212,6 +216,7 @@ private:
   int beats_ = 0;
   std::size_t largest_ = 1;
   bool joined_ = false, stale_ = false;
+  bool timed_ = false; // cluster time is that of those who serve
 
   // Collected during a call, told at its end.
   bool changed_ = true, neighbours_changed_ = true, publishing_ = false, base_changed_ = false;

@@ -4,6 +4,7 @@
 #include "dht/swim/membership.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace skald::dht {
 namespace {
@@ -187,16 +188,36 @@ void membership::on_frame(const node_id& from, const frame& f, mono_time now) {
   } else if (f.type == frame_type::members_exchange || f.type == frame_type::members_reply) {
     const auto list = decode_members(f.body);
     if (!list) return malformed.add();
-    if (f.type == frame_type::members_reply && !joined_) {
-      joined_ = true;
-      contacts_.clear();
-      time_.step(list->cluster_time + std::chrono::duration_cast<milliseconds>((now - exchange_sent_) / 2).count(), now);
+    if (f.type == frame_type::members_reply) {
+      if (!std::exchange(joined_, true)) contacts_.clear();
+      take_time(*list, from, now);
     }
     merge_list(*list, &from, now);
     if (f.type == frame_type::members_exchange) send_list(from, frame_type::members_reply);
   }
   if (neighbours_changed_) find_neighbours(now);
   publish();
+}
+
+// consistency.md §5: a joiner steps to the time of those that serve, nobody else steps. Another joiner's time is its own
+// clock's, which may be wrong by an hour.
+void membership::take_time(const members_list& l, const node_id& from, mono_time now) {
+  if (timed_) return;
+  const auto sender = std::ranges::find(l.facts, from, &fact::id);
+  if (sender == l.facts.end() || !sender->serving()) return;
+  timed_ = true;
+  time_.step(l.cluster_time + std::chrono::duration_cast<milliseconds>((now - exchange_sent_) / 2).count(), now);
+}
+
+bool membership::others_serve() const {
+  return std::ranges::any_of(table_.all(), [&](const auto& p) { return !is_self(*p) && p->known.serving(); });
+}
+
+// It was a joiner that answered first, and by now somebody serves.
+void membership::ask_for_time(mono_time now) {
+  if (timed_ || !joined_ || now < exchange_free_) return;
+  table_.pick(1, rng_, picked_, [&](const peer& p) { return !is_self(p) && p.known.serving(); });
+  for (const peer* p : picked_) begin_exchange(p->known.id, now);
 }
 
 void membership::merge_list(const members_list& l, const node_id* from, mono_time now) {

@@ -121,6 +121,7 @@ void membership::housekeeping(mono_time now) {
   time_.adjust(now, wall_.wall());
   if (base_.settle(now)) base_changed();
   if (base_.isolated()) alone_at_ = now;
+  ask_for_time(now);
   forget_the_old(now);
   for (const auto& p : table_.all())
     if (p->known.alive() && p->known.version > p->body.version && !is_self(*p)) bodies_wanted_.push_back(p->known.id);

@@ -27,6 +27,7 @@ struct fact {
 
   bool operator==(const fact&) const = default;
   bool alive() const { return state < member_state::dead; }
+  bool serving() const { return state == member_state::active || state == member_state::draining; }
 };
 
 // For two facts about one member. The enumerators of member_state stand in the order of their rank.

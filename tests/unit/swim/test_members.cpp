@@ -253,3 +253,32 @@ TEST_CASE("members: a higher life with one's own body is a claim by others, and 
   one.m.on_frame(lone::id_of(9), {frame_type::members_exchange, 1, encode(members_list{one.time.wall(), {peer, {lone::id_of(5), {mine + 7, 0}, member_state::active, 3}}})}, one.time.now());
   CHECK(one.m.life() == mine + 8);
 }
+
+TEST_CASE("time: a joiner does not step to another joiner, whose clock may be an hour wrong (consistency §5)") {
+  struct joiner : lone {
+    membership j{{.self = id_of(6), .body = {.version = 3}}, *this, *this, *this, time, random, time.now()};
+  } w;
+  const auto reply = [&](std::uint8_t from, member_state s, milliseconds ahead) {
+    const members_list l{w.time.wall() + ahead.count(), {{lone::id_of(8), {1, 0}, member_state::joining, 0}, {lone::id_of(from), {1, 0}, s, 0}}};
+    w.j.on_frame(lone::id_of(from), {frame_type::members_reply, 1, encode(l)}, w.time.now());
+  };
+  const auto ahead = [&] { return w.j.time().time(w.time.now()) - w.time.wall(); };
+  w.j.contact(lone::id_of(8), w.time.now());
+  reply(8, member_state::joining, seconds(3600));
+  CHECK(ahead() == 0);
+  CHECK(w.j.joined()); // nobody serves: there is no other time
+  const fact serving{lone::id_of(9), {1, 0}, member_state::active, 0};
+  w.j.merge({&serving, 1}, w.time.now());
+  CHECK_FALSE(w.j.joined());
+  w.frames.clear();
+  for (int i = 0; i < 20; ++i) {
+    w.time.advance(milliseconds(100));
+    w.j.tick(w.time.now());
+  }
+  CHECK(std::ranges::any_of(w.frames, [](const auto& f) { return f.first == lone::id_of(9) && f.second.type == frame_type::members_exchange; }));
+  reply(9, member_state::active, seconds(-5));
+  CHECK(w.j.joined());
+  CHECK(std::abs(ahead() + 5000) <= 2000); // half of what the answer took on top
+  reply(9, member_state::active, seconds(-50)); // once: nobody else steps
+  CHECK(std::abs(ahead() + 5000) <= 2000);
+}
