@@ -30,12 +30,19 @@ void membership::tick(mono_time now) {
 }
 
 // A gap in this node's own turns: it slept, and nobody could answer it meanwhile. So all that it measures begins later,
-// and it first speaks: whoever holds it for dead says so in return.
+// and it first speaks: whoever holds it for dead says so in return. It does so in a new incarnation: what lay in its
+// socket shows the old view, and confirms nothing; and partitions are merged again, for somebody may have held it for
+// dead and served without it (consistency.md §4, §7).
 void membership::wake(mono_time now) {
   const duration slept = now - last_turn_;
   last_turn_ = now;
   if (slept <= config_.timing.silence) return;
   set_stale(true);
+  if (stale_ && self_->known.state != member_state::left && self_->known.self.incarnation < incarnation_max) {
+    fact f = self_->known;
+    ++f.self.incarnation;
+    change_self(f, now);
+  }
   shift(slept, now);
   beat(now);
 }

@@ -126,3 +126,17 @@ TEST_CASE("pauses of 50 to 300 ms, each node every 30 s: no removal") {
     CHECK(net.removals().empty());
   }
 }
+
+TEST_CASE("pause: who wakes speaks in a new incarnation, removed or not: partitions are merged again, here and elsewhere (§4, §7)") {
+  swim_net net(lan(5, 0, 1));
+  const auto incarnation = [&](int by) { return net.at(by).current()->find(net.id_of(2))->incarnation; };
+  const auto life = net.at(2).life();
+  REQUIRE(incarnation(0) == 0);
+  net.pause(2, milliseconds(350)); // longer than `silence`, and too short for a suspicion to have been refuted
+  net.run_for(milliseconds(360));
+  CHECK(net.at(2).life() == life);
+  CHECK(incarnation(2) == 1);
+  net.run_for(milliseconds(300));
+  CHECK_FALSE(net.at(2).stale());
+  for (int i = 0; i < 5; ++i) CHECK(incarnation(i) == 1);
+}
