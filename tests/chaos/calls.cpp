@@ -188,7 +188,7 @@ void calls::in_dialog(const std::shared_ptr<call>& c, phone& from, std::size_t e
     ++world_.counted.in_dialog;
     if (how.status >= 200 && how.status < 300) return next();
     if (how.status != -1 && edges_lived(*c))
-      note(world_.counted.broken, fmt::format("{} in a call from {} at {} to {} at {}: {}", method, c->caller->user,
+      note(world_.counted.broken, fmt::format("{} in call {} from {} at {} to {} at {}: {}", method, c->id, c->caller->user,
                                               world_.edges[c->near_edge].name, c->callee->user, world_.edges[c->far_edge].name, how.status));
     else ++world_.counted.excused;
     next();

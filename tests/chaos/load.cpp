@@ -117,13 +117,11 @@ private:
   void report() {
     const counts& c = world_.counted;
     const request_counts& r = world_.out.counts();
-    std::uint64_t rung_twice = 0;
-    for (const auto& p : world_.phones) rung_twice += p->rung_twice;
     say(fmt::format(R"({{"requests":{},"repeated":{},"answered":{},"edge_fell":{},"unanswered":{},"twice":{},"registered":{},)"
                     R"("register_answers":{},"call_answers":{},"set_up":{},"ended":{},"in_dialog":{},"excused":{},"broken":{},"wrong_no":{},)"
                     R"("rung_twice":{},"late_ok":{},"gap_living":{},"gap_behind_dead":{},"gap_calls":{},"gap_calls_dead":{},"gap_calls_dead_nat":{}}})",
                     r.sent, r.repeated, r.answered, r.edge_fell, json(r.unanswered), json(r.twice), c.registered, json(c.register_answers),
-                    json(c.call_answers), c.set_up, c.ended, c.in_dialog, c.excused, json(c.broken), json(c.wrong_no), rung_twice, c.late_ok,
+                    json(c.call_answers), c.set_up, c.ended, c.in_dialog, c.excused, json(c.broken), json(c.wrong_no), json(c.rung_twice), c.late_ok,
                     json(c.living), json(c.behind_dead), json(c.calls), json(c.calls_behind_dead), json(c.calls_behind_dead_nat)));
   }
 
@@ -155,6 +153,16 @@ edge* world::living() {
 
 edge* world::living_near(std::size_t at) {
   return edges[at].up ? &edges[at] : living();
+}
+
+// The same request by another way (RFC 3261 §8.2.2.2), where the first way's edge lives.
+void world::note_rung_twice(const phone& p, const incoming& first, const sockaddr_in& source, const std::string& branch) {
+  const edge *before = edge_at(first.source), *now = edge_at(source);
+  if (before == nullptr || !before->lived(first.falls)) return;
+  const auto after = std::chrono::duration_cast<milliseconds>(events.now() - first.came);
+  note(counted.rung_twice, fmt::format("{} of call {}: {} through {}{}{}{}, and {} through {} {} ms later (at {} ms of the day)", p.user, first.call_id, first.branch,
+                                       before->name, first.answered ? ", answered" : "", first.acknowledged ? ", acknowledged" : "",
+                                       first.cancelled ? ", cancelled" : "", branch, now == nullptr ? "?" : now->name, after.count(), wall_ms()));
 }
 
 edge* world::edge_at(const sockaddr_in& source) {

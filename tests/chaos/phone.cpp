@@ -137,13 +137,15 @@ void phone::on_invite(const sip::message& m, const sockaddr_in& source) {
   auto& call = calls_[call_id];
   if (call && call->branch == branch) return send(call->answer, source);
   if (call) { // the same request by another way (RFC 3261 §8.2.2.2)
-    ++rung_twice;
+    world_.note_rung_twice(*this, *call, source, branch);
     return send(reply(m, 482, "x" + user), source);
   }
   call = std::make_shared<incoming>();
   call->call_id = call_id;
   call->branch = branch;
   call->source = source;
+  call->came = world_.events.now();
+  if (const edge* e = world_.edge_at(source)) call->falls = e->falls_now();
   call->from_tag = tag_of(m, sip::header::from);
   const std::string tag = world_.out.unique();
   call->remote = m.line(sip::header::from).value_or("");

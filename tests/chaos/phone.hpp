@@ -16,6 +16,8 @@ struct incoming {
   std::vector<std::string> routes;
   std::string answer; // last response, for a repeated request
   sockaddr_in source{};
+  mono_time came{};
+  unsigned falls = 0; // of the edge it came through, then
   bool answered = false, acknowledged = false, cancelled = false;
 };
 
@@ -53,8 +55,6 @@ public:
   int challenges = 0;
 
   std::deque<std::string> history; // the last REGISTERs, for whoever looks for what was lost
-
-  std::uint64_t rung_twice = 0;
 
 private:
   void readable();
