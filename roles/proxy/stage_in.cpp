@@ -59,8 +59,10 @@ bool answered_by_sanity(worker& w, const context_ptr& c, const sip::uri& u) {
   const bool to_us = addressed_to_us(*c, u) && u.user.empty();
   const bool register_ = c->original.method_id() == sip::method::register_;
   if (to_us && c->original.method_id() == sip::method::options) return answer_options(w, c), true; // Max-Forwards 0 too
-  if (!c->facts().serving && tag_of(c->original, sip::header::to).empty())
-    return w.calls.answer_retry(c, 503, retry_after), true; // design §10: not yet active, or isolated
+  // design §10: not yet active, or isolated. What is in a dialog passes, but who knows no key yet reads no token, and must
+  // not say 481: that would end a call whose edge has only been started again.
+  const bool in_dialog = !tag_of(c->original, sip::header::to).empty();
+  if (!c->facts().serving && (!in_dialog || c->facts().keys->keys().empty())) return w.calls.answer_retry(c, 503, retry_after), true;
   if (!take_hop(w, c)) return true;
   if (const auto required = c->request.values(sip::header::proxy_require); !required.empty()) { // RFC 3261 §16.3 step 5
     sip::message r = w.calls.make_response(*c, 420);

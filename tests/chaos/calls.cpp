@@ -169,6 +169,7 @@ void calls::callee_ready(phone& p, const std::shared_ptr<incoming>& in) {
   }
   const auto delay_ms = static_cast<std::int64_t>(world_.wanted.hold_s * 400 * world_.random.unit());
   world_.events.after(milliseconds(delay_ms), [this, c, in, &p] {
+    if (c->id != in->call_id) return; // its caller has given this try up meanwhile, and hung up
     in_dialog(c, p, c->far_edge,
               {.method = "INFO", .uri = in->target, .from = in->local, .to = in->remote, .call_id = c->id, .cseq = 1, .routes = in->routes}, [] {});
   });

@@ -65,6 +65,30 @@ TEST_CASE("one node: a call, both sides here, with ACK, re-INVITE and BYE from e
     t.c.settle();
     CHECK(t.alice.take_response(200));
   }
+  SUBCASE("a node that does not serve passes what is within the dialog") {
+    t.c.set_facts([](cluster_facts& f) { f.serving = false, f.isolated = true; });
+    t.alice.in_dialog_as_caller(t.n, *ok, "BYE");
+    const auto bye = t.bob.take_request("BYE");
+    REQUIRE_MESSAGE(bye, t.c.trace);
+    t.bob.respond(*bye, 200);
+    t.c.settle();
+    CHECK(t.alice.take_response(200));
+  }
+  SUBCASE("a node that has just started and knows no cluster key yet ends no dialog by a 481") {
+    std::shared_ptr<const key_ring> keys;
+    t.c.set_facts([&](cluster_facts& f) { keys = std::exchange(f.keys, std::make_shared<const key_ring>()), f.serving = false; });
+    t.alice.in_dialog_as_caller(t.n, *ok, "BYE");
+    const auto later = t.alice.take_response(503);
+    REQUIRE_MESSAGE(later, t.c.trace);
+    CHECK(later->has(sip::header::retry_after));
+    t.c.set_facts([&](cluster_facts& f) { f.keys = keys, f.serving = true; });
+    t.alice.in_dialog_as_caller(t.n, *ok, "BYE");
+    const auto bye = t.bob.take_request("BYE");
+    REQUIRE_MESSAGE(bye, t.c.trace);
+    t.bob.respond(*bye, 200);
+    t.c.settle();
+    CHECK(t.alice.take_response(200));
+  }
   SUBCASE("the callee refreshes, and hangs up") {
     t.bob.in_dialog_as_callee(t.n, *invite, "INVITE");
     const auto again = t.alice.take_request("INVITE");
