@@ -17,6 +17,7 @@ struct call {
   unsigned near_falls = 0, far_falls = 0;
   mono_time began{};
   bool info_sent = false;
+  std::string story;        // its tries
   bool behind_dead = false; // an edge was dead in one of the tries
 };
 
@@ -24,6 +25,7 @@ namespace {
 
 constexpr int challenges_max = 4;
 constexpr milliseconds retry_after{200};
+constexpr std::chrono::seconds slow_after{2};
 constexpr std::chrono::seconds give_up_after{40};
 constexpr std::string_view sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
 
@@ -70,6 +72,7 @@ void calls::start() {
 void calls::attempt(const std::shared_ptr<call>& c) {
   c->near_edge = c->caller->at;
   c->far_edge = c->callee->bound_at;
+  c->story += fmt::format(" | {} ms: {} to {}", (world_.events.now() - c->began) / milliseconds(1), world_.edges[c->near_edge].name, world_.edges[c->far_edge].name);
   if (!world_.edges[c->near_edge].up) { // its phone looks for another edge
     c->behind_dead = true;
     return again(c);
@@ -112,6 +115,7 @@ void calls::forget(const std::shared_ptr<call>& c) {
 }
 
 void calls::failed(const std::shared_ptr<call>& c, int status) {
+  c->story += fmt::format(", {} after {} ms", status, (world_.events.now() - c->began) / milliseconds(1));
   forget(c);
   if (status == -1 || !edges_lived(*c)) {
     ++world_.counted.excused;
@@ -122,14 +126,18 @@ void calls::failed(const std::shared_ptr<call>& c, int status) {
 
 // Its caller tries again, until it is set up.
 void calls::again(const std::shared_ptr<call>& c) {
-  if (world_.events.now() - c->began > give_up_after) return gap_of(*c).add(world_.events.now() - c->began);
+  if (world_.events.now() - c->began > give_up_after) return note_gap(*c);
   ++waiting_;
   world_.events.after(retry_after, [this, c] { --waiting_, attempt(c); });
 }
 
-gaps& calls::gap_of(const call& c) {
-  if (!c.behind_dead) return world_.counted.calls;
-  return c.callee->where == place::street ? world_.counted.calls_behind_dead : world_.counted.calls_behind_dead_nat;
+void calls::note_gap(const call& c) {
+  const duration gap = world_.events.now() - c.began;
+  if (gap > slow_after)
+    note(world_.counted.slow, fmt::format("{} to {}, {} ms till {} ms of the day, {}:{}", c.caller->user, c.callee->user, gap / milliseconds(1),
+                                          world_.wall_ms(), c.behind_dead ? "an edge died" : "edges lived", c.story));
+  if (!c.behind_dead) return world_.counted.calls.add(gap);
+  (c.callee->where == place::street ? world_.counted.calls_behind_dead : world_.counted.calls_behind_dead_nat).add(gap);
 }
 
 void calls::acknowledge(const call& c, const std::string& branch) {
@@ -139,7 +147,7 @@ void calls::acknowledge(const call& c, const std::string& branch) {
 void calls::established(const std::shared_ptr<call>& c, const std::string& branch, const sip::message& ok) {
   ++world_.counted.call_answers[ok.status()];
   ++world_.counted.set_up;
-  gap_of(*c).add(world_.events.now() - c->began);
+  note_gap(*c);
   take_answer(*c, ok);
   acknowledge(*c, branch);
   const double hold_s = world_.wanted.hold_s * (0.5 + world_.random.unit());
@@ -188,7 +196,8 @@ void calls::in_dialog(const std::shared_ptr<call>& c, phone& from, std::size_t e
   world_.out.send(from, *through, what, [this, c, method = what.method, next = std::move(next)](const outcome& how) {
     ++world_.counted.in_dialog;
     if (how.status >= 200 && how.status < 300) return next();
-    if (how.status != -1 && edges_lived(*c))
+    // A flow that is gone ends nothing, so neither may the node that held it say so (sip.md §6).
+    if (how.status == 481 || (how.status != -1 && edges_lived(*c)))
       note(world_.counted.broken, fmt::format("{} in call {} from {} at {} to {} at {}: {}", method, c->id, c->caller->user,
                                               world_.edges[c->near_edge].name, c->callee->user, world_.edges[c->far_edge].name, how.status));
     else ++world_.counted.excused;
