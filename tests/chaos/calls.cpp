@@ -133,10 +133,11 @@ void calls::again(const std::shared_ptr<call>& c) {
 
 void calls::note_gap(const call& c) {
   const duration gap = world_.events.now() - c.began;
+  const bool behind_dead = c.behind_dead || !edges_lived(c); // an answer may pass an edge that was started again meanwhile
   if (gap > slow_after)
     note(world_.counted.slow, fmt::format("{} to {}, {} ms till {} ms of the day, {}:{}", c.caller->user, c.callee->user, gap / milliseconds(1),
-                                          world_.wall_ms(), c.behind_dead ? "an edge died" : "edges lived", c.story));
-  if (!c.behind_dead) return world_.counted.calls.add(gap);
+                                          world_.wall_ms(), behind_dead ? "an edge died" : "edges lived", c.story));
+  if (!behind_dead) return world_.counted.calls.add(gap);
   (c.callee->where == place::street ? world_.counted.calls_behind_dead : world_.counted.calls_behind_dead_nat).add(gap);
 }
 

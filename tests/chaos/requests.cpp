@@ -102,6 +102,7 @@ void requests::on_response(const sip::message& m) {
     return conclude(key, e, {m.status(), &m});
   }
   if (e.status == 0) return; // came after it was given up
+  if (!e.through->lived(e.falls) && m.status() >= 300) return; // by the edge that was started again: it knows of no other answer
   const bool another = e.status != m.status() || e.to_tag != tag_of(m, sip::header::to);
   if (another && !std::exchange(e.told_twice, true) && !(e.on_late && m.status() < 300 && e.on_late(m)))
     note(counts_.twice, fmt::format("{} of {} through {}: {}, then {}", e.method, e.what.from, e.through->name, e.status, m.status()));
