@@ -109,6 +109,12 @@ dht::base cluster::warm_base() const {
   return b;
 }
 
+bool cluster::may_keep(const node_id& id) {
+  if (opts.bug != plant::lost_duty) return true;
+  if (!first_keeper_) first_keeper_ = id;
+  return *first_keeper_ == id;
+}
+
 // ---- rings
 
 dht::ring_pair cluster::rings_for(process& p, const dht::view& v, dht::rings& own) {

@@ -51,6 +51,7 @@ public:
   const dht::profile& timing() const { return timing_; }
   std::string domain() const { return "example.com"; }
   std::uint64_t next_process_number() { return ++processes_; }
+  bool may_keep(const node_id& id); // a planted bug
   dht::ring_pair rings_for(process& p, const dht::view& v, dht::rings& own);
 
   // What processes tell. `old` may be null.
@@ -76,6 +77,7 @@ private:
   std::uint64_t processes_ = 0;
   std::unordered_map<std::uint64_t, dht::ring_ptr> ring_cache_; // by a digest of the members
   dht::ring_ptr last_ring_;
+  std::optional<node_id> first_keeper_;
   std::optional<violation> failure_;
 };
 

@@ -14,7 +14,7 @@ enum class plant : std::uint8_t {
   lost_tombstones, // 2: merges leave removals out
   skipped_copies,  // 3: one write in eight does not reach its copies, and is said to
   firm_always,     // 4: an absence is called firm without asking
-  lost_duty,       // 3: nobody makes the cluster's keys
+  lost_duty,       // 3: whoever made the cluster's keys first keeps that duty: it passes on to nobody
   no_order,        // 7: a request overtaken by a later one is carried out
   growing_log,     // 8: the log is never rewritten
   other_ring,      // 9: one node counts another's capacity differently

@@ -24,8 +24,8 @@ public:
       const bool early = home_.opts.bug == plant::early_ack;
       const bool skipped = home_.opts.bug == plant::skipped_copies && ++writes_ % 8 == 0;
       if (early || skipped) acknowledge(to, f);
-      if (early) { // it does go, a second too late
-        home_.time.after(seconds(1), [home = &home_, at = process_.on().spec.number, to, f = std::move(f)]() mutable {
+      if (early) { // it does go, some seconds too late
+        home_.time.after(seconds(5), [home = &home_, at = process_.on().spec.number, to, f = std::move(f)]() mutable {
           if (home->at(at).running()) home->at(at).proc().raw_send(to, std::move(f));
         });
         return true;

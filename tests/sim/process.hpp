@@ -51,6 +51,7 @@ public:
   dht::member_state state() const { return membership_->state(); }
   bool serving() const { return facts_ && facts_->serving; }
   bool stale() const { return stale_; }
+  bool keeper() const { return keeper_; } // of the cluster's keys: a duty that one node has
   mono_time damped_until() const { return damped_until_; } // in the world's time: removed too often, it waits (B5)
   const dht::membership& members() const { return *membership_; }
   unix_ms cluster_time() const { return store_->cluster_time(); }
@@ -133,7 +134,7 @@ private:
   mono_time membership_due_{};
   mono_time damped_until_{};
   unsigned join_ticks_ = 0;
-  bool leaving_ = false, stale_ = false, isolated_ = false, remember_set_ = false;
+  bool leaving_ = false, stale_ = false, isolated_ = false, remember_set_ = false, keeper_ = false;
 };
 
 } // namespace skald::sim

@@ -62,7 +62,8 @@ void process::publish_facts() {
   f->serving = view_->me().serving() && shared_->loaded() && !stale_ && !leaving_ && !isolated_;
   const node_id* keys_owner = f->registrars->owner(node::keys_key());
   const bool duty = keys_owner != nullptr && *keys_owner == view_->self && view_->me().state == dht::member_state::active;
-  shared_->set_duty(duty && home_.opts.bug != plant::lost_duty);
+  keeper_ = duty && home_.may_keep(id());
+  shared_->set_duty(keeper_);
   store_->set_min_copies(f->config->min_copies);
   facts_ = std::move(f);
 }

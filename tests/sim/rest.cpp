@@ -33,6 +33,13 @@ std::string problem_of(machine& m, std::size_t running, const dht::view_stamp& s
   return {};
 }
 
+// Of every duty there is one keeper; the cluster's keys stand for all.
+std::string duties(const std::vector<machine*>& machines) {
+  const auto keepers = std::ranges::count_if(machines, [](const machine* m) { return m->proc().keeper(); });
+  if (keepers == 1) return {};
+  return fmt::format("{} nodes make the cluster's keys", keepers);
+}
+
 bool same_records(const std::vector<dht::record>& a, const std::vector<dht::record>& b) { return a == b; }
 
 } // namespace
@@ -46,7 +53,7 @@ std::string rest::unrest() const {
     if (m->paused()) return fmt::format("{} stands still", m->spec.name);
     if (auto why = problem_of(*m, machines.size(), stamp); !why.empty()) return why;
   }
-  return {};
+  return duties(machines);
 }
 
 bool rest::reach(duration limit) {
@@ -64,6 +71,7 @@ bool rest::reach(duration limit) {
     why = unrest();
   }
   home_.time.note("at rest after {} ms", (home_.time.now() - from).count() / 1000);
+  compare_lists();
   home_.time.run_for(copies_equal_within);
   if (!home_.time.stopped()) compare_copies();
   if (!home_.time.stopped()) ask_everybody();
@@ -71,6 +79,22 @@ bool rest::reach(duration limit) {
   ++reached_;
   phones_.hold(false);
   return !home_.time.stopped();
+}
+
+// Invariant 9: under one view every node makes the same lists.
+void rest::compare_lists() {
+  const auto machines = home_.running();
+  const dht::ring_ptr first = machines.front()->proc().rings().serving;
+  for (const machine* m : machines) {
+    const dht::ring_ptr other = m->proc().rings().serving;
+    if (other == first) continue;
+    for (std::uint32_t i = 0; i < partition_count; ++i) {
+      const partition p{static_cast<std::uint16_t>(i)};
+      const dht::ring::list wanted = first->at(p), made = other->at(p);
+      if (std::ranges::equal(wanted.span(), made.span(), [](const node_id* a, const node_id* b) { return *a == *b; })) continue;
+      return home_.fail(9, fmt::format("{} and {} list other nodes for partition {}", machines.front()->spec.name, m->spec.name, i));
+    }
+  }
 }
 
 // Promise 4 and invariant 3: all who are listed hold the same.

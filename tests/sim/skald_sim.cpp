@@ -17,12 +17,14 @@ using namespace skald::sim;
 
 constexpr const char* usage =
     "usage: skald-sim [--seed N | --seeds FROM..TO] [--nodes N] [--hours H] [--faults one|overlap|none] [--plant BUG]\n"
-    "                 [--trace | --deep] [--log] [--keep-going] [--verbose]\n";
+    "                 [--trace | --deep] [--log] [--keep-going] [--verbose] [--want INVARIANT]\n"
+    "  --want: goes on to the first seed that breaks this invariant; what breaks another one is counted only\n";
 
 struct arguments {
   options run;
   std::uint64_t from = 1, to = 1;
   bool verbose = false, keep_going = false, log = false;
+  int want = 0; // an invariant; 0: any
 };
 
 template <class T>
@@ -60,6 +62,7 @@ bool parse(int argc, char** argv, arguments& a) {
       if (flag == "--seed") good = number(value, a.from), a.to = a.from;
       else if (flag == "--seeds") good = seeds(value, a);
       else if (flag == "--nodes") good = number(value, a.run.nodes) && a.run.nodes > 0 && a.run.nodes <= 1000;
+      else if (flag == "--want") good = number(value, a.want) && a.want >= 1 && a.want <= 9;
       else if (flag == "--hours") good = number(value, a.run.hours) && a.run.hours > 0;
       else if (flag == "--faults") good = faults_from(value, a.run.faults);
       else if (flag == "--plant") {
@@ -104,6 +107,7 @@ int main(int argc, char** argv) {
     if (a.verbose || a.from == a.to) std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), out.summary().c_str());
     if (!out.failure) continue;
     ++failed;
+    if (a.want != 0 && out.failure->invariant != a.want) continue;
     std::printf("seed %llu: invariant %d does not hold: %s\n", static_cast<unsigned long long>(seed), out.failure->invariant, out.failure->what.c_str());
     if (!a.keep_going && !a.run.trace)
       for (const auto& line : out.last_events) std::printf("  %s\n", line.c_str());
