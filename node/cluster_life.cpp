@@ -50,6 +50,7 @@ void cluster_unit::on_view(dht::view_ptr v) {
   if (!store_) return; // the first one is handed over when the store is there
   rings_.update(*v);
   store_->set_view(v, rings_.of(dht::role::registrar));
+  drop_links_of_dead(*v);
   view_ = std::move(v);
   note_isolation();
   for (auto it = records_.begin(); it != records_.end();) // records of the forgotten go
@@ -57,6 +58,19 @@ void cluster_unit::on_view(dht::view_ptr v) {
   std::erase_if(versions_, [&](const auto& v) { return view_->find(v.first) == nullptr; });
   publish_facts();
   remember();
+}
+
+// Once the node is back, what was sent meanwhile would wait for TCP's next try, seconds later; a new link does not. Not
+// at once: the store is told of it, and this may be its turn.
+void cluster_unit::drop_links_of_dead(const dht::view& now) {
+  for (const dht::member& m : now.members) {
+    const dht::member* before = view_ ? view_->find(m.id) : nullptr;
+    if (m.alive() || before == nullptr || !before->alive()) continue;
+    events_.post([this, id = m.id] {
+      const dht::member* m = view_->find(id);
+      if (links_ != nullptr && (m == nullptr || !m->alive())) links_->disconnect(id);
+    });
+  }
 }
 
 void cluster_unit::publish_facts() {

@@ -163,6 +163,7 @@ private:
 
   // cluster_life.cpp: what follows
   void publish_facts();
+  void drop_links_of_dead(const dht::view& now);
   void set_profile(const std::string& name);
   void join_tick();
   void look_for_seeds(bool again);

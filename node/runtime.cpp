@@ -320,6 +320,11 @@ json runtime::status_lines() const {
 void runtime::on_facts() {
   tls_->take_settings(cluster_->shared().stored());
   if (cluster_->facts()->view != told_view_) {
+    for (const dht::member& m : cluster_->facts()->view->members) {
+      const dht::member* before = told_view_ ? told_view_->find(m.id) : nullptr;
+      if (m.alive() || before == nullptr || !before->alive()) continue;
+      for (auto& w : workers_) w->drop_links(m.id);
+    }
     told_view_ = cluster_->facts()->view;
     for (std::size_t i = 0; i < units_.size(); ++i)
       workers_[i]->events().post([unit = units_[i].get()] { unit->core().on_view(); });

@@ -252,6 +252,13 @@ void stream_pool::recheck_links() {
   for (sip_stream* s : out) s->give_up("no longer accepted");
 }
 
+void stream_pool::drop_links(const node_id& peer) {
+  std::vector<sip_stream*> out;
+  for (auto& [serial, s] : impl_->streams)
+    if (s->facts().from_link() && (s->facts().peer == peer || s->called() == peer)) out.push_back(s.get());
+  for (sip_stream* s : out) s->give_up("the node is dead");
+}
+
 void stream_pool::close_all() {
   impl_->events.timers().cancel(impl_->sweep_timer);
   impl_->acceptors.clear();

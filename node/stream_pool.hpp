@@ -64,6 +64,7 @@ public:
   void open_link(const node_id& to, opened done);
   void adopt(accepted_link link);
   void recheck_links(); // after a revocation: links whose peer no longer passes end, and are reported
+  void drop_links(const node_id& peer); // it is dead: links with it, open or not yet, end, and are reported
   void close_all();     // reports nothing, calls no one back
   std::size_t size() const;
 

@@ -137,6 +137,10 @@ void worker::recheck_links() {
   loop_.post_always([this] { streams_.recheck_links(); });
 }
 
+void worker::drop_links(const node_id& peer) {
+  loop_.post_always([this, peer] { streams_.drop_links(peer); });
+}
+
 // ---- out
 
 bool worker::send(const sip::flow& where, std::string_view bytes) {

@@ -87,6 +87,9 @@ public:
   void adopt_link(accepted_link link);
   // After a revocation: links whose peer no longer passes are cut. Any thread.
   void recheck_links();
+  // That node is dead in the view: its links end now, for what is sent on them would wait for TCP's next try long after
+  // the node is back (RFC 6298 §5.5 doubles the pause). Any thread.
+  void drop_links(const node_id& peer);
 
   // sip::message_sender
   bool send(const sip::flow& where, std::string_view bytes) override;
