@@ -228,3 +228,19 @@ TEST_CASE("links: a worker's sip/2 link ends when its peer is no longer accepted
   CHECK(gone[0] == *f);
   CHECK_FALSE(a.sip.open_link(0, b.me.id).has_value());
 }
+
+TEST_CASE("links: those with a node that the view holds for dead end at once, and the next use opens a new one") {
+  cluster c;
+  directory where;
+  linked_node a(c.issue("node1"), where, "127.0.0.1"), b(c.issue("node2"), where, "127.0.0.2");
+  const auto f = a.sip.open_link(0, b.me.id);
+  REQUIRE(f.has_value());
+  a.sip.all[0]->drop_links(b.me.id);
+  const auto gone = a.sip.users[0]->wait_gone(1);
+  REQUIRE(gone.size() == 1);
+  CHECK(gone[0] == *f);
+  const auto again = a.sip.open_link(0, b.me.id);
+  REQUIRE(again.has_value());
+  CHECK(again->serial != f->serial);
+  CHECK(b.sip.users[0]->wait_gone(1).size() == 1); // the far end hears of it
+}
