@@ -243,7 +243,7 @@ json control_routes::answer_page(const std::string& what, const std::string& arg
   } else if (what == "calls") {
     take(dht::table::dialogs, [&](const dht::record& rec) {
       const auto d = roles::decode_dialog(rec.value);
-      return d ? dialog_row(*d, edges_of(*d, *services_.facts())) : json();
+      return d && d->ended == roles::dialog_end::no ? dialog_row(*d, edges_of(*d, *services_.facts())) : json();
     });
   } else if (what == "users") {
     take(dht::table::subscribers, [&](const dht::record& rec) {

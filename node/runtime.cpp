@@ -150,7 +150,7 @@ outcome<void> runtime::start() {
   if (auto bound = bind_links(); !bound) return bound;
   std::vector<roles::core*> cores;
   for (auto& w : workers_) {
-    auto unit = worker_unit::make(*w, clock_, *cluster_, replays_, legs_);
+    auto unit = worker_unit::make(*w, clock_, *cluster_, replays_, edge_);
     if (!unit) return std::unexpected(unit.error());
     cores.push_back(&(*unit)->core());
     units_.push_back(std::move(*unit));

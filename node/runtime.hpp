@@ -70,7 +70,7 @@ private:
   loop cluster_loop_;
   worker_group group_;
   roles::replay_memory replays_;
-  roles::leg_index legs_;
+  roles::edge_state edge_;
   std::unique_ptr<phone_tls> tls_;
   std::unique_ptr<load_watch> load_;
   std::unique_ptr<dns_client> cluster_dns_;

@@ -29,7 +29,7 @@ void sip_resolver::resolve(std::string uri, std::move_only_function<void(std::ve
 sip_stack::sip_stack(const sip_stack_ports& p)
     : sender_(p.sender), admission_(p.random), cache_(p.clock, p.dns),
       env_{p.worker, p.clock, p.timers, p.random, p.cluster, p.flows, p.sender, nullptr, cache_}, auth_(env_, p.replays),
-      registrar_(env_, auth_), resolver_(cache_, p.random), core_(env_, registrar_, auth_, resolver_, p.legs),
+      registrar_(env_, auth_), resolver_(cache_, p.random), core_(env_, registrar_, auth_, resolver_, p.edge),
       transactions_(p.clock, p.timers, p.sender, core_) {
   env_.transactions = &transactions_;
 }

@@ -5,7 +5,7 @@
 #include "roles/core/authenticator.hpp"
 #include "roles/core/replay.hpp"
 #include "roles/proxy/core.hpp"
-#include "roles/proxy/leg_index.hpp"
+#include "roles/proxy/edge_state.hpp"
 #include "roles/proxy/server_resolver.hpp"
 #include "roles/registrar/registrar.hpp"
 #include "sip/resolve/dns_cache.hpp"
@@ -38,7 +38,7 @@ struct sip_stack_ports {
   sip::message_sender& sender;
   sip::dns_port& dns; // uncached
   roles::replay_memory& replays; // of all workers of the node
-  roles::leg_index& legs;        // likewise
+  roles::edge_state& edge;       // likewise
 };
 
 // One thread.

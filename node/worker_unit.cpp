@@ -3,16 +3,16 @@
 namespace skald::node {
 
 outcome<std::unique_ptr<worker_unit>> worker_unit::make(worker& io, const clock& clk, roles::cluster_port& cluster,
-                                                        roles::replay_memory& replays, roles::leg_index& legs) {
+                                                        roles::replay_memory& replays, roles::edge_state& edge) {
   auto dns = dns_client::make(io.events());
   if (!dns) return std::unexpected(dns.error());
-  return std::unique_ptr<worker_unit>(new worker_unit(io, clk, cluster, replays, legs, std::move(*dns)));
+  return std::unique_ptr<worker_unit>(new worker_unit(io, clk, cluster, replays, edge, std::move(*dns)));
 }
 
 worker_unit::worker_unit(worker& io, const clock& clk, roles::cluster_port& cluster, roles::replay_memory& replays,
-                         roles::leg_index& legs, std::unique_ptr<dns_client> dns)
+                         roles::edge_state& edge, std::unique_ptr<dns_client> dns)
     : io_(io), clock_(clk), dns_(std::move(dns)),
-      stack_({io.config().index, clk, io.events().timers(), random_, cluster, io, io, *dns_, replays, legs}) {
+      stack_({io.config().index, clk, io.events().timers(), random_, cluster, io, io, *dns_, replays, edge}) {
   io_.set_user(*this);
   watch_load();
 }

@@ -13,7 +13,7 @@ class worker_unit final : worker_user {
 public:
   // All arguments outlive the unit. Made on the starting thread, before the worker starts.
   static outcome<std::unique_ptr<worker_unit>> make(worker& io, const clock& clk, roles::cluster_port& cluster,
-                                                    roles::replay_memory& replays, roles::leg_index& legs);
+                                                    roles::replay_memory& replays, roles::edge_state& edge);
 
   ~worker_unit();
 
@@ -21,7 +21,7 @@ public:
 
 private:
   worker_unit(worker& io, const clock& clk, roles::cluster_port& cluster, roles::replay_memory& replays,
-              roles::leg_index& legs, std::unique_ptr<dns_client> dns);
+              roles::edge_state& edge, std::unique_ptr<dns_client> dns);
 
   void on_message(sip::message m, const sip::arrival& from) override { stack_.receive(std::move(m), from); }
   void on_waited(duration d) override { stack_.admission().waited(d); }

@@ -136,9 +136,7 @@ public:
   // it acknowledged is held by all who are listed.
   bool handed_over() const;
 
-  // Live records of one table that this node owns, in key order: the union over all nodes lists each once. Whole keys, so
-  // a page may be longer than `limit`, or empty before the end. `cursor` "" begins and, on return, says the end. Any thread.
-  std::vector<record> page(table t, std::string& cursor, std::size_t limit) const;
+  std::vector<record> page(table t, std::string& cursor, std::size_t limit) const override;
   store_stats stats() const; // cluster thread
 
 private:

@@ -109,6 +109,9 @@ public:
   virtual void put(table t, const ring_key& k, std::vector<change> changes,
                    std::move_only_function<void(write_result)> done) = 0;
   virtual unix_ms cluster_time() const = 0; // any thread
+  // Live records of one table that this node owns, in key order: the union over all nodes lists each once. Whole keys, so
+  // a page may be longer than `limit`, or empty before the end. `cursor` "" begins and, on return, says the end. Any thread.
+  virtual std::vector<record> page(table t, std::string& cursor, std::size_t limit) const = 0;
 };
 
 } // namespace skald::dht

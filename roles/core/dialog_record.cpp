@@ -23,6 +23,17 @@ void put(writer& w, const dialog_party& p) {
   w.uint(p.binding_id);
 }
 
+dialog_end end_from(std::uint64_t number) {
+  switch (number) {
+  case 1:
+    return dialog_end::by_caller;
+  case 2:
+    return dialog_end::by_callee;
+  default:
+    return dialog_end::no;
+  }
+}
+
 dialog_party get_party(reader& r) {
   dialog_party p;
   fields f(r);
@@ -50,13 +61,15 @@ std::string dialog_record::item() const {
 std::string encode(const dialog_record& d) {
   std::string out;
   writer w(out);
-  w.array(6);
+  w.array(8);
   w.str(d.call_id);
   put(w, d.caller);
   put(w, d.callee);
   w.sint(d.started);
   w.sint(d.updated);
   w.str(d.relay);
+  w.uint(static_cast<std::uint64_t>(d.ended));
+  w.uint(d.bye_cseq);
   return out;
 }
 
@@ -71,6 +84,8 @@ result<dialog_record> decode_dialog(std::string_view bytes) {
     d.started = f.sint();
     d.updated = f.sint();
     d.relay = f.bin();
+    d.ended = end_from(f.uint());
+    d.bye_cseq = static_cast<std::uint32_t>(f.uint());
   }
   if (!r.ok()) return std::unexpected(errc::malformed);
   if (d.call_id.empty()) return std::unexpected(errc::missing);

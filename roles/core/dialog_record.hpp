@@ -18,12 +18,17 @@ struct dialog_party {
   bool operator==(const dialog_party&) const = default;
 };
 
+// Who ended it with a BYE that could not be delivered; by its number in the table, append only.
+enum class dialog_end : std::uint8_t { no = 0, by_caller = 1, by_callee = 2 };
+
 struct dialog_record {
   std::string call_id;
   dialog_party caller, callee;
   unix_ms started = 0;
   unix_ms updated = 0;
   std::string relay; // the media relay's session, later
+  dialog_end ended = dialog_end::no;
+  std::uint32_t bye_cseq = 0; // of that BYE
   bool operator==(const dialog_record&) const = default;
 
   // The store's item: the same whichever party speaks.

@@ -12,6 +12,7 @@
 #include "sip/flow.hpp"
 #include "sip/message/message.hpp"
 #include "sip/resolve/dns.hpp"
+#include "sip/token/token.hpp"
 #include "sip/transaction/layer.hpp"
 
 #include <functional>
@@ -87,6 +88,13 @@ class registrar_port {
 public:
   virtual ~registrar_port() = default;
   virtual void handle(sip::message request, std::move_only_function<void(sip::message response)> reply) = 0;
+  // Told of each binding that an acknowledged registration took from one flow to another: its former edge has to hear
+  // of it (sip.md §6). Set once, before the first request.
+  struct moved_binding {
+    sip::token flow; // the former one, of a path token
+    std::uint64_t binding_id = 0;
+  };
+  virtual void on_moved(std::function<void(const moved_binding&)> hook) = 0;
 };
 
 } // namespace skald::roles

@@ -101,6 +101,7 @@ struct context {
   bool orphan_over = false;               // and nobody came instead
   bool server_ended = false;
   std::string cancel_reason;
+  bool undelivered = false; // in a dialog: its UA is not to be reached now
   // REGISTER only: what the edge learns once the 200 passes.
   bool learns_flow = false;
 

@@ -94,6 +94,7 @@ void contexts::answer(const context_ptr& c, sip::message response) {
     const bool in_dialog =
         sip::parse_name_addr(c->original.line(sip::header::to).value_or("")).value_or(sip::name_addr{}).tag() != "";
     response = make_response(*c, in_dialog ? 500 : 480);
+    c->undelivered = in_dialog;
     if (in_dialog) response.set(sip::header::retry_after, std::to_string(retry_after_default.count()));
   }
   pass(c, std::move(response));

@@ -65,7 +65,8 @@ void contexts::link_failed(const context_ptr& c, std::size_t i) {
     return way_failed(c, i, b.ways[b.at].unreachable);
   }
   edges_lost.add();
-  b.ways[b.at].otherwise = nullptr; // it was sent: the UA may have it
+  // It was sent: the UA may have it, and must not have it twice. A second BYE only finds that there is no dialog.
+  if (c->original.method_id() != sip::method::bye) b.ways[b.at].otherwise = nullptr;
   if (!tag_of(c->original, sip::header::to).empty()) return way_failed(c, i, 430); // 500: it ends no dialog
   way_failed(c, i, c->is_invite() ? 408 : 480);
 }

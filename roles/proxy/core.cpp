@@ -2,7 +2,9 @@
 
 #include "base/metrics.hpp"
 #include "roles/proxy/identity.hpp"
+#include "roles/proxy/dialog_keeper.hpp"
 #include "roles/proxy/in_dialog.hpp"
+#include "roles/proxy/moved_flows.hpp"
 #include "roles/proxy/passage.hpp"
 #include "roles/proxy/stages.hpp"
 #include "sip/message/reply.hpp"
@@ -28,12 +30,18 @@ constexpr seconds sweep_every{60};
 } // namespace
 
 struct core::impl {
-  impl(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver, leg_index& legs)
-      : w(env, registrar, auth, resolver, observer, legs) {
+  impl(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver, edge_state& edge)
+      : w(env, registrar, auth, resolver, observer, edge) {
     observer.serve(w);
-    sweep();
+    registrar.on_moved([this](const registrar_port::moved_binding& m) { tell_former_edge(w, m); });
+    if (env.worker != 0) return;
+    sweep(); // what all workers share
+    keeper.start();
   }
-  ~impl() { w.env.timers.cancel(sweeper); }
+  ~impl() {
+    w.env.timers.cancel(sweeper);
+    w.registrar.on_moved({});
+  }
 
   void sweep() {
     w.flows.sweep(w.env.clock.now());
@@ -43,12 +51,13 @@ struct core::impl {
 
   passage observer;
   worker w;
+  dialog_keeper keeper{w};
   timer_id sweeper = timer_id::none;
 };
 
 core::core(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver,
-           leg_index& legs)
-    : impl_(std::make_unique<impl>(env, registrar, auth, resolver, legs)) {}
+           edge_state& edge)
+    : impl_(std::make_unique<impl>(env, registrar, auth, resolver, edge)) {}
 
 core::~core() = default;
 
@@ -105,12 +114,13 @@ void core::on_ack(sip::message request, const sip::arrival& from) {
 void core::on_response(sip::client_id id, sip::message response, const sip::arrival& from) {
   worker& w = impl_->w;
   if (response.status() >= 200 && w.pinger.on_response(id)) return;
+  if (impl_->keeper.on_response(id, response)) return;
   w.calls.on_response(id, std::move(response), from);
 }
 
 void core::on_failure(sip::client_id id, sip::client_failure why) {
   worker& w = impl_->w;
-  if (!w.pinger.on_failure(id)) w.calls.on_failure(id, why);
+  if (!w.pinger.on_failure(id) && !impl_->keeper.on_failure(id)) w.calls.on_failure(id, why);
 }
 
 void core::on_client_ended(sip::client_id id) {

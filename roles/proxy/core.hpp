@@ -13,7 +13,7 @@
 namespace skald::roles {
 
 class authenticator;
-class leg_index;
+struct edge_state;
 class server_resolver;
 struct worker;
 
@@ -21,7 +21,7 @@ class core final : public sip::transaction_user {
 public:
   // All of them outlive the core. `env.transactions` has to be set before the first message.
   core(worker_env& env, registrar_port& registrar, authenticator& auth, server_resolver& resolver,
-       leg_index& legs);
+       edge_state& edge);
   ~core() override;
 
   // The cores of all workers of this node, by worker number; set before the first message, read only after. Needed for

@@ -12,6 +12,8 @@ namespace {
 
 metrics::counter dropped("skald_edge_dialogs_dropped_total", "Dialogs forgotten because too many are remembered.");
 
+constexpr std::size_t dialogs_per_stripe = dialogs_remembered_max / dialog_memory_stripes;
+
 std::string host_key(std::string_view uri_text) {
   const auto u = sip::parse_uri(uri_text);
   if (!u || u->host.empty()) return {};
@@ -20,38 +22,64 @@ std::string host_key(std::string_view uri_text) {
 
 } // namespace
 
-dialog_memory::entry& dialog_memory::touch(std::string_view call_id, std::string_view tag, std::string_view other_tag,
-                                           mono_time now) {
-  if (entry* e = find(call_id, tag, other_tag)) {
-    e->used = now;
-    return *e;
+dialog_memory::entry& dialog_memory::touch(stripe& s, const std::string& item, std::string_view call_id, mono_time now) {
+  if (const auto it = s.by_item.find(item); it != s.by_item.end()) {
+    s.order.splice(s.order.begin(), s.order, it->second);
+    it->second->used = now;
+    return *it->second;
   }
-  if (order_.size() >= dialogs_remembered_max) {
+  if (s.order.size() >= dialogs_per_stripe) {
     dropped.add();
-    by_item_.erase(order_.back().item);
-    order_.pop_back();
+    s.by_item.erase(s.order.back().item);
+    s.order.pop_back();
   }
-  order_.push_front({dialog_item(call_id, tag, other_tag), {}, {}, now, false});
-  by_item_[order_.front().item] = order_.begin();
-  order_.front().record.call_id = std::string(call_id);
-  return order_.front();
+  s.order.push_front({item, {}, {}, now, false});
+  s.by_item[s.order.front().item] = s.order.begin();
+  s.order.front().record.call_id = std::string(call_id);
+  return s.order.front();
 }
 
-dialog_memory::entry* dialog_memory::find(std::string_view call_id, std::string_view tag, std::string_view other_tag) {
+std::optional<dialog_memory::entry> dialog_memory::find(std::string_view call_id, std::string_view tag,
+                                                        std::string_view other_tag) {
   const std::string item = dialog_item(call_id, tag, other_tag);
-  const auto it = by_item_.find(item);
-  if (it == by_item_.end()) return nullptr;
-  order_.splice(order_.begin(), order_, it->second);
-  return &*it->second;
+  return of(item).with([&](stripe& s) -> std::optional<entry> {
+    const auto it = s.by_item.find(item);
+    if (it == s.by_item.end()) return std::nullopt;
+    s.order.splice(s.order.begin(), s.order, it->second);
+    return *it->second;
+  });
 }
 
-void dialog_memory::erase(std::string_view call_id, std::string_view tag, std::string_view other_tag) {
+bool dialog_memory::has(std::string_view item) const {
+  return of(item).with([&](const stripe& s) { return s.by_item.contains(item); });
+}
+
+std::optional<dialog_memory::entry> dialog_memory::find_item(std::string_view item) const {
+  return of(item).with([&](const stripe& s) -> std::optional<entry> {
+    const auto it = s.by_item.find(item);
+    return it == s.by_item.end() ? std::nullopt : std::optional(*it->second);
+  });
+}
+
+std::optional<dialog_memory::entry> dialog_memory::take(std::string_view call_id, std::string_view tag,
+                                                        std::string_view other_tag) {
   const std::string item = dialog_item(call_id, tag, other_tag);
-  const auto it = by_item_.find(item);
-  if (it == by_item_.end()) return;
-  const auto at = it->second;
-  by_item_.erase(it);
-  order_.erase(at);
+  return of(item).with([&](stripe& s) -> std::optional<entry> {
+    const auto it = s.by_item.find(item);
+    if (it == s.by_item.end()) return std::nullopt;
+    const auto at = it->second;
+    s.by_item.erase(it); // its key stands in the entry
+    std::optional<entry> out(std::move(*at));
+    s.order.erase(at);
+    return out;
+  });
+}
+
+std::size_t dialog_memory::size() const {
+  std::size_t n = 0;
+  for (const auto& one : stripes_)
+    n += one.with([](const stripe& s) { return s.order.size(); });
+  return n;
 }
 
 void dialog_memory::saw_contact(entry& e, std::string_view contact_uri) {

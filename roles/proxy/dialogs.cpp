@@ -1,4 +1,5 @@
 // Dialogs as an edge sees them: Contacts for the toll rule, and the `dialogs` table (sip.md §2, §9).
+#include "roles/proxy/dialog_keeper.hpp"
 #include "roles/proxy/identity.hpp"
 #include "roles/proxy/passage.hpp"
 #include "roles/proxy/routes.hpp"
@@ -47,14 +48,10 @@ ring_key key_for(const dialog_record& d) {
   return dht::key_of_aor(d.caller.aor.empty() ? d.callee.aor : d.caller.aor);
 }
 
-void write(worker& w, dialog_memory::entry& e) {
-  if (e.record.caller.aor.empty() && e.record.callee.aor.empty()) return;
-  const unix_ms now = w.env.cluster.store().cluster_time();
-  e.record.updated = now;
-  e.written = true;
+void write(worker& w, const dialog_record& d) {
   w.env.cluster.store().put(
-      dht::table::dialogs, key_for(e.record),
-      {{.item = e.item, .value = encode(e.record), .expires = now + dialog_life.count(), .remove = false}},
+      dht::table::dialogs, key_for(d),
+      {{.item = d.item(), .value = encode(d), .expires = d.updated + dialog_life.count(), .remove = false}},
       [](dht::write_result) {}); // not waited for (sip.md §9)
 }
 
@@ -64,21 +61,38 @@ void remove(worker& w, const dialog_memory::entry& e) {
                             {{.item = e.item, .value = {}, .expires = 0, .remove = true}}, [](dht::write_result) {});
 }
 
-void begin(worker& w, context& c, const sip::message& response, dialog_memory::entry& e) {
-  dialog_record& d = e.record;
-  if (d.started == 0) d.started = w.env.cluster.store().cluster_time();
+void begin(const context& c, const sip::message& response, dialog_record& d, unix_ms now) {
+  if (d.started == 0) d.started = now;
   d.caller.tag = std::string(tag_of(response, sip::header::from));
   d.callee.tag = std::string(tag_of(response, sip::header::to));
-  d.caller.aor = c.caller_aor;
+  if (!c.caller_aor.empty()) d.caller.aor = c.caller_aor; // known at the caller's edge
   d.callee.aor = to_aor(*c.names, c.original).value_or(std::string{});
   take_tokens(c, response, d.caller, d.callee);
 }
 
 void end(worker& w, const sip::message& response) {
   const std::string call_id(response.line(sip::header::call_id).value_or(std::string_view{}));
-  const auto from = tag_of(response, sip::header::from), to = tag_of(response, sip::header::to);
-  if (const auto* e = w.dialogs.find(call_id, from, to)) remove(w, *e);
-  w.dialogs.erase(call_id, from, to);
+  const auto known = w.dialogs.take(call_id, tag_of(response, sip::header::from), tag_of(response, sip::header::to));
+  if (known) remove(w, *known);
+}
+
+// What a response that passes says of its dialog.
+void take(context& c, const sip::message& response, bool first, unix_ms now, dialog_memory::entry& e) {
+  const std::string sent = contact_of(c.original), got = contact_of(response);
+  dialog_memory::saw_contact(e, sent);
+  dialog_memory::saw_contact(e, got);
+  if (first) begin(c, response, e.record, now);
+  const bool caller_sent = first || e.record.caller.tag == tag_of(response, sip::header::from);
+  dialog_party& sender = caller_sent ? e.record.caller : e.record.callee;
+  dialog_party& receiver = caller_sent ? e.record.callee : e.record.caller;
+  if (!sent.empty()) sender.contact = sent;
+  if (!got.empty()) receiver.contact = got;
+  if (response.status() < 200) return;
+  if (!first) take_tokens(c, response, sender, receiver);
+  const bool anybody = !e.record.caller.aor.empty() || !e.record.callee.aor.empty();
+  if (!anybody || !((first && c.entered == stage::in) || e.written)) return; // the caller's edge alone
+  e.record.updated = now;
+  e.written = true;
 }
 
 } // namespace
@@ -87,27 +101,19 @@ void note_dialog(worker& w, context& c, const sip::message& response) {
   const sip::method m = c.original.method_id();
   const int status = response.status();
   const std::string_view to = tag_of(response, sip::header::to);
+  const bool bye_ends = m == sip::method::bye && status >= 200;
+  if (bye_ends && c.undelivered && c.entered == stage::in) return keep_bye(w, c); // it ended nothing (sip.md §6)
   if (to.empty() || status <= 100 || c.branches.empty()) return; // what we answered ourselves says nothing of a dialog
-  if (m == sip::method::bye && status >= 200) return end(w, response); // whatever was said to it (RFC 3261 §15.1.1)
+  if (bye_ends) return end(w, response); // whatever was said to it (RFC 3261 §15.1.1)
   if (status >= 300 || !refreshes_target(m)) return;
   const bool first = tag_of(c.original, sip::header::to).empty();
   const std::string call_id(response.line(sip::header::call_id).value_or(std::string_view{}));
   const std::string_view from = tag_of(response, sip::header::from);
-  if (first && !makes_dialog(m)) return;
-  if (!first && w.dialogs.find(call_id, from, to) == nullptr && !makes_dialog(m)) return;
-  dialog_memory::entry& e = w.dialogs.touch(call_id, from, to, w.env.clock.now());
-  const std::string sent = contact_of(c.original), got = contact_of(response);
-  dialog_memory::saw_contact(e, sent);
-  dialog_memory::saw_contact(e, got);
-  if (first) begin(w, c, response, e);
-  const bool caller_sent = first || e.record.caller.tag == from;
-  dialog_party& sender = caller_sent ? e.record.caller : e.record.callee;
-  dialog_party& receiver = caller_sent ? e.record.callee : e.record.caller;
-  if (!sent.empty()) sender.contact = sent;
-  if (!got.empty()) receiver.contact = got;
-  if (status < 200) return;
-  if (!first) take_tokens(c, response, sender, receiver);
-  if ((first && c.entered == stage::in) || e.written) write(w, e); // the caller's edge alone
+  if (!makes_dialog(m) && (first || !w.dialogs.has(dialog_item(call_id, from, to)))) return;
+  const unix_ms now = w.env.cluster.store().cluster_time();
+  const dialog_memory::entry e = w.dialogs.update(
+      call_id, from, to, w.env.clock.now(), [&](dialog_memory::entry& one) { take(c, response, first, now, one); });
+  if (e.written && status >= 200) write(w, e.record);
 }
 
 } // namespace skald::roles

@@ -2,6 +2,8 @@
 #include "base/crypto.hpp"
 #include "base/encoding.hpp"
 #include "base/metrics.hpp"
+#include "roles/proxy/dialog_keeper.hpp"
+#include "roles/proxy/moved_flows.hpp"
 #include "roles/proxy/stages.hpp"
 #include "sip/message/cseq.hpp"
 #include "sip/message/via.hpp"
@@ -131,6 +133,8 @@ void run_link_out(worker& w, const context_ptr& c, const link_route& r) {
     w.calls.legs().end_unless_acknowledged(c->request);
     return w.calls.answer(c, 200);
   }
+  if (r.moved) return take_moved(w, c);
+  if (r.dialogs) return answer_for_dialogs(w, c);
   const auto top = c->request.first(sip::header::route);
   const auto ours = top ? read_our_route(*c->names, c->from.flow.local, *top) : std::nullopt;
   if (!ours || !ours->token) return run_out_foreign(w, c, stage::out); // sent back to the caller's edge by orig

@@ -118,9 +118,8 @@ void route_in_dialog(worker& w, std::shared_ptr<const name_index> names, const s
   if (plan.receiver) return go_by_token(w, std::move(q), *plan.receiver);
   if (plan.sender) {                                                            // the other side is foreign
     if (q.m.has(sip::header::route)) return q.done(way_outside(*q.names, q.m)); // Routes that followed ours
-    const dialog_memory::entry* e =
-        w.dialogs.find(call_id_of(q.m), tag_of(q.m, sip::header::from), tag_of(q.m, sip::header::to));
-    if (e != nullptr && dialog_memory::has_host_of(*e, q.m.request_uri())) return q.done(way_outside(*q.names, q.m));
+    const auto e = w.dialogs.find(call_id_of(q.m), tag_of(q.m, sip::header::from), tag_of(q.m, sip::header::to));
+    if (e && dialog_memory::has_host_of(*e, q.m.request_uri())) return q.done(way_outside(*q.names, q.m));
     const name_index& n = *q.names;
     const sip::message copy = q.m;
     return ask_dialogs(w, n, copy, [q = std::move(q)](std::optional<dialog_record> d) mutable {
@@ -144,7 +143,8 @@ namespace {
 void go_in_dialog(worker& w, const context_ptr& c, const std::optional<our_route>& receiver, std::expected<way, int> found) {
   if (!found) {
     // A flow that is gone ends nothing and starts no failover: 500, neither 503 nor 481 (sip.md §6).
-    if (found.error() == 430) return w.calls.answer_retry(c, 500, retry_after);
+    c->undelivered = found.error() == 430;
+    if (c->undelivered) return w.calls.answer_retry(c, 500, retry_after);
     return w.calls.answer(c, found.error());
   }
   // Its edge may know better than we do that the flow is gone.

@@ -23,7 +23,7 @@ metrics::counter routes_over_limit("skald_proxy_routes_over_limit_total",
 constexpr std::size_t our_routes_max = 8;
 
 std::string without_link_params(const sip::uri& u) {
-  return sip::without_params(u, {"stage", "key", "aor", "hop", "edge", "sips", "orphan", "vs", "instead-of", "origin", "turn",
+  return sip::without_params(u, {"stage", "key", "aor", "hop", "edge", "sips", "orphan", "moved", "dialogs", "vs", "instead-of", "origin", "turn",
                                  "attempt", "round"});
 }
 
@@ -60,6 +60,8 @@ std::string make_link_route(const name_index& names, const node_id& to, const li
   if (!r.edge.empty()) out += ";edge=" + r.edge;
   if (r.secure) out += ";sips";
   if (r.orphan) out += ";orphan";
+  if (r.moved) out += ";moved";
+  if (r.dialogs) out += ";dialogs";
   // From here on nothing is part of where the request goes (loop_hash_of).
   if (names.facts()->view) out += ";vs=" + names.facts()->view->stamp.text();
   if (!r.instead_of.empty()) out += ";instead-of=" + r.instead_of;
@@ -91,6 +93,8 @@ std::optional<link_route> read_link_route(const name_index& names, std::string_v
   r.stamp = std::string(u->param("vs").value_or(std::string_view{}));
   r.instead_of = std::string(u->param("instead-of").value_or(std::string_view{}));
   r.orphan = u->has_param("orphan");
+  r.moved = u->has_param("moved");
+  r.dialogs = u->has_param("dialogs");
   if (const auto attempt = u->param("attempt"); attempt && is_attempt(*attempt)) r.attempt = std::string(*attempt);
   if (const auto origin = u->param("origin")) std::from_chars(origin->data(), origin->data() + origin->size(), r.origin, 16);
   const auto number = [&](std::string_view name) { return sip::parse_number(u->param(name).value_or("0")).value_or(0); };

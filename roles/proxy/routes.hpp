@@ -23,6 +23,8 @@ struct link_route {
   std::string stamp;     // the sender's view
   std::string instead_of{};  // the owner that this node is asked in place of, a node name (sip.md §6)
   bool orphan = false;       // a BYE for a 2xx that nobody took
+  bool dialogs = false;      // no request for a UA: asks which dialogs still pass (dialog_keeper.hpp)
+  bool moved = false;        // no request for a UA: a binding went to another flow (moved_flows.hpp)
   std::string attempt{};     // and what with_attempt() adds
   std::uint64_t origin = 0;
   std::uint32_t turn = 0;

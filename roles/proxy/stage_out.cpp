@@ -43,6 +43,7 @@ std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::me
   out.flow = t.flow();
   out.binding_id = t.binding_id;
   if (w.flows.gone(out.flow) || !w.env.flows.alive(out.flow)) return std::unexpected(430);
+  if (w.flows.moved(out.flow, t.binding_id, w.env.clock.now())) return std::unexpected(430); // sip.md §6
   clean(names, m);
   if (wants_record_route(m.method_id()))
     add_record_route(w.env, names, m, out.flow, t.binding_id, sip::token_side::to, r.host, secure);

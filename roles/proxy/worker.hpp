@@ -4,8 +4,7 @@
 #include "roles/core/names.hpp"
 #include "roles/core/ports.hpp"
 #include "roles/proxy/contexts.hpp"
-#include "roles/proxy/dialog_memory.hpp"
-#include "roles/proxy/edge_memory.hpp"
+#include "roles/proxy/edge_state.hpp"
 #include "roles/proxy/keepalive.hpp"
 #include "roles/proxy/server_resolver.hpp"
 
@@ -19,13 +18,14 @@ struct worker {
   authenticator& auth;
   server_resolver& resolver;
   contexts calls;
-  edge_memory flows;
-  dialog_memory dialogs;
+  edge_memory& flows;     // of the node
+  dialog_memory& dialogs; // of the node
   keepalive pinger;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true); // false once the worker is gone: late answers look here
 
-  worker(worker_env& e, registrar_port& r, authenticator& a, server_resolver& s, passage_observer& o, leg_index& l)
-      : env(e), registrar(r), auth(a), resolver(s), calls(e, s, o, l), pinger(e, flows, calls) {}
+  worker(worker_env& e, registrar_port& r, authenticator& a, server_resolver& s, passage_observer& o, edge_state& edge)
+      : env(e), registrar(r), auth(a), resolver(s), calls(e, s, o, edge.legs), flows(edge.flows), dialogs(edge.dialogs),
+        pinger(e, flows, calls) {}
   ~worker() { *alive = false; }
 
   // The index over the present facts; rebuilt when they were swapped.

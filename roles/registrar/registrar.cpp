@@ -46,6 +46,26 @@ void count_failure(dht::write_error e) {
   }
 }
 
+// Bindings that a change puts over another one whose topmost Path differs.
+std::vector<std::pair<std::uint64_t, std::string>> replaced_flows(const std::vector<dht::change>& changes, const std::vector<dht::record>& current) {
+  std::vector<std::pair<std::uint64_t, std::string>> out;
+  for (const dht::change& c : changes) {
+    const auto before = std::ranges::find(current, c.item, &dht::record::item);
+    if (c.remove || before == current.end() || before->value == c.value) continue;
+    const auto was = decode_binding(before->value), is = decode_binding(c.value);
+    if (!was || !is || was->path.empty() || is->path.empty() || was->path.front() == is->path.front()) continue;
+    out.emplace_back(is->id, was->path.front());
+  }
+  return out;
+}
+
+// UDP flows are the same whichever worker of a node received by them.
+bool same_flow(const sip::token& a, const sip::token& b) {
+  const bool stream = sip::is_stream(a.transport);
+  return a.node == b.node && a.transport == b.transport && a.local == b.local && a.remote == b.remote &&
+         (!stream || (a.worker == b.worker && a.serial == b.serial));
+}
+
 } // namespace
 
 struct registrar::job {
@@ -57,6 +77,7 @@ struct registrar::job {
   std::optional<sip::token> flow;
   register_request wanted;
   auth_result who;
+  former_flows before;
 };
 
 const name_index& registrar::names() {
@@ -180,9 +201,10 @@ void registrar::write(const job_ptr& j) {
   r.flows_gone = flows_gone(*j);
   env_.cluster.store().write(
       dht::table::bindings, dht::key_of_aor(j->aor),
-      [r = std::move(r)](const std::vector<dht::record>& current) -> std::expected<std::vector<dht::change>, int> {
+      [r = std::move(r), j](const std::vector<dht::record>& current) -> std::expected<std::vector<dht::change>, int> {
         auto changes = update_bindings(r, current);
         if (!changes) return std::unexpected(static_cast<int>(changes.error()));
+        j->before = replaced_flows(*changes, current);
         return std::move(*changes);
       },
       [this, alive = std::weak_ptr(alive_), &flows = env_.flows, worker = env_.worker, j = j](dht::write_result result) mutable {
@@ -201,10 +223,19 @@ void registrar::written(const job_ptr& j, dht::write_result result) {
     log::debug("registrar", "registration of " + j->aor + " was not acknowledged"); // the counter is for operators
     return end_unavailable(*j); // §10.3 step 7
   }
+  tell_moved(*j, j->before);
   change c{j->aor, bindings_of(*result.outcome)};
   const unix_ms now = env_.cluster.store().cluster_time();
   end(*j, registered(j->request, j->wanted, c.bindings, *j->facts->config, now, j->to_tag));
   if (on_change_ && !j->who.repeated) on_change_(c);
+}
+
+void registrar::tell_moved(const job& j, const former_flows& before) {
+  if (!on_moved_ || !j.flow) return;
+  for (const auto& [id, path] : before) {
+    const auto old = flow_of(path, *j.facts->keys);
+    if (old && !same_flow(*old, *j.flow)) on_moved_({*old, id});
+  }
 }
 
 void registrar::refused_by_rule(const job_ptr& j, update_refusal why) {

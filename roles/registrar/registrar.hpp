@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace skald::roles {
@@ -22,8 +23,10 @@ public:
   // Worker's thread. `reply` is called once, on this worker, maybe before handle() returns; not after the registrar's end.
   void handle(sip::message request, std::move_only_function<void(sip::message response)> reply) override;
 
-  // For what follows from a registration (reg event, a subscriber's former edge): the bindings after an acknowledged
-  // write of this node. On this worker.
+  void on_moved(std::function<void(const moved_binding&)> hook) override { on_moved_ = std::move(hook); }
+
+  // For what follows from a registration (reg event): the bindings after an acknowledged write of this node. On this
+  // worker.
   struct change {
     std::string aor;
     std::vector<binding> bindings;
@@ -32,6 +35,8 @@ public:
 
 private:
   struct job;
+  // Of the bindings that a write replaces, as the rule saw them: id and topmost Path. Filled before the write is answered.
+  using former_flows = std::vector<std::pair<std::uint64_t, std::string>>;
   using job_ptr = std::shared_ptr<job>;
   const name_index& names();
   std::optional<register_refusal> whose(job& j);
@@ -39,6 +44,7 @@ private:
   void answer_question(const job_ptr& j);
   void write(const job_ptr& j);
   void written(const job_ptr& j, dht::write_result result);
+  void tell_moved(const job& j, const former_flows& before);
   void refused_by_rule(const job_ptr& j, update_refusal why);
   std::vector<registration::gone> flows_gone(const job& j);
   void end(job& j, sip::message response);
@@ -49,6 +55,7 @@ private:
   authenticator& auth_;
   std::unique_ptr<name_index> names_; // of the facts last seen
   std::function<void(const change&)> on_change_;
+  std::function<void(const moved_binding&)> on_moved_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -62,6 +62,23 @@ std::size_t shared_store::count(dht::table t) const {
   return n;
 }
 
+std::vector<dht::record> shared_store::page(dht::table t, std::string& cursor, std::size_t) const {
+  cursor.clear(); // one page is all
+  std::vector<dht::record> out;
+  for (const auto& [where, items] : tables)
+    if (where.first == t)
+      for (const auto& [item, r] : items)
+        if (r.live(clock_.wall())) out.push_back(r);
+  return out;
+}
+
+std::vector<dht::record> node_store::page(dht::table t, std::string& cursor, std::size_t limit) const {
+  auto out = all_.page(t, cursor, limit);
+  const auto facts = node_.facts();
+  std::erase_if(out, [&](const dht::record& r) { return *facts->registrars->owner(r.key) != facts->view->self; });
+  return out;
+}
+
 // ---- nodes
 
 struct test_node::no_dns final : sip::dns_port {
@@ -84,18 +101,14 @@ struct test_node::table_resolver final : server_resolver {
 };
 
 test_node::test_node(cluster& c, std::string n, const node_id& i, ip_address address, std::uint64_t seed)
-    : home(c), name(std::move(n)), id(i), ip(address), random(seed), dns(std::make_unique<no_dns>()),
+    : home(c), name(std::move(n)), id(i), ip(address), kept(c.store, *this), random(seed), dns(std::make_unique<no_dns>()),
       resolver(std::make_unique<table_resolver>(c)),
       env{0, c.clock, timers, random, *this, *this, *this, nullptr, *dns}, auth(env, c.replays), registrar(env, auth),
-      core(env, registrar, auth, *resolver, legs), layer(c.clock, timers, *this, core) {
+      core(env, registrar, auth, *resolver, edge), layer(c.clock, timers, *this, core) {
   env.transactions = &layer;
 }
 
 test_node::~test_node() = default;
-
-dht::store_api& test_node::store() {
-  return home.store;
-}
 
 void test_node::open(const sip::target& to, std::move_only_function<void(std::optional<sip::flow>)> done) {
   opened.push_back(to);

@@ -5,7 +5,7 @@
 #include "roles/core/names.hpp"
 #include "roles/core/ports.hpp"
 #include "roles/proxy/core.hpp"
-#include "roles/proxy/leg_index.hpp"
+#include "roles/proxy/edge_state.hpp"
 #include "roles/proxy/server_resolver.hpp"
 #include "roles/registrar/registrar.hpp"
 #include "sip/message/message.hpp"
@@ -45,11 +45,35 @@ public:
   void put(dht::table t, const ring_key& k, std::vector<dht::change> changes,
            std::move_only_function<void(dht::write_result)> done) override;
   unix_ms cluster_time() const override { return clock_.wall(); }
+  std::vector<dht::record> page(dht::table t, std::string& cursor, std::size_t limit) const override; // of all owners
   void keep(dht::table t, const ring_key& k, const std::vector<dht::change>& changes);
   std::size_t count(dht::table t) const;
 
 private:
   const skald::clock& clock_;
+};
+
+// What one node sees of it: the records whose owner it is are its own.
+class node_store final : public dht::store_api {
+public:
+  node_store(shared_store& all, const cluster_port& node) : all_(all), node_(node) {}
+  std::vector<dht::record> read(dht::table t, const ring_key& k) const override { return all_.read(t, k); }
+  bool answers_for(const ring_key& k) const override { return all_.answers_for(k); }
+  void write(dht::table t, const ring_key& k, dht::rule r, std::move_only_function<void(dht::write_result)> done) override {
+    all_.write(t, k, std::move(r), std::move(done));
+  }
+  void fetch(dht::table t, const ring_key& k, std::move_only_function<void(dht::fetch_result)> done) override {
+    all_.fetch(t, k, std::move(done));
+  }
+  void put(dht::table t, const ring_key& k, std::vector<dht::change> c, std::move_only_function<void(dht::write_result)> done) override {
+    all_.put(t, k, std::move(c), std::move(done));
+  }
+  unix_ms cluster_time() const override { return all_.cluster_time(); }
+  std::vector<dht::record> page(dht::table t, std::string& cursor, std::size_t limit) const override;
+
+private:
+  shared_store& all_;
+  const cluster_port& node_;
 };
 
 // One node with one worker.
@@ -59,7 +83,7 @@ public:
   ~test_node() override;
 
   facts_ptr facts() const override { return facts_; }
-  dht::store_api& store() override;
+  dht::store_api& store() override { return kept; }
   void views_differ(const node_id& peer) override { compared_with_.push_back(peer); }
   std::vector<node_id> compared_with_; // whose view was found to differ
   void open(const sip::target& to, std::move_only_function<void(std::optional<sip::flow>)> done) override;
@@ -81,6 +105,7 @@ public:
   node_id id;
   ip_address ip;
   facts_ptr facts_;
+  node_store kept;
   std::set<endpoint> dead_flows;
   std::vector<sip::target> opened; // what it was asked to open
   bool refuses_streams = false, opens_nothing = false; // towards foreign servers
@@ -95,7 +120,7 @@ public:
   worker_env env;
   authenticator auth;
   roles::registrar registrar;
-  leg_index legs;
+  edge_state edge;
   roles::core core;
   sip::transaction_layer layer;
 };

@@ -110,3 +110,57 @@ TEST_CASE("found again: the caller's side is found as well") {
   REQUIRE_MESSAGE(bye, t.c.trace);
   CHECK(header_of(*bye, sip::header::via).find(t.c.node(3).ip.text()) != std::string::npos);
 }
+
+TEST_CASE("found again: a BYE that was lost with the edge goes another way, an INFO does not: its digit would be there twice") {
+  for (const bool hangs_up : {true, false}) {
+    CAPTURE(hangs_up);
+    in_call t;
+    t.c.freeze(t.right());
+    t.bob.register_at(t.c.node(3));
+    t.bob.clear();
+    t.alice.in_dialog_as_caller(t.left(), t.ok, hangs_up ? "BYE" : "INFO");
+    t.c.bury(t.right());
+    CHECK_MESSAGE(t.bob.count("BYE") == (hangs_up ? 1 : 0), t.c.trace);
+    CHECK(t.bob.count("INFO") == 0);
+    if (hangs_up) continue;
+    const auto refused = t.alice.take_response(500);
+    REQUIRE_MESSAGE(refused, t.c.trace);
+    CHECK(refused->has(sip::header::retry_after));
+  }
+}
+
+TEST_CASE("found again: a phone went to another edge while its former one lives: the former edge was told") {
+  for (const bool bob_speaks : {false, true}) {
+    CAPTURE(bob_speaks);
+    in_call t;
+    phone& mover = bob_speaks ? t.alice : t.bob;
+    mover.register_at(t.c.node(3));
+    t.alice.clear(), t.bob.clear(), t.c.trace.clear();
+    if (bob_speaks) t.bob.in_dialog_as_callee(t.right(), t.invite, "BYE");
+    else t.alice.in_dialog_as_caller(t.left(), t.ok, "BYE");
+    const auto bye = mover.take_request("BYE");
+    REQUIRE_MESSAGE(bye, t.c.trace);
+    CHECK_MESSAGE(header_of(*bye, sip::header::via).find(t.c.node(3).ip.text()) != std::string::npos, t.c.trace);
+    CHECK(mover.inbox.empty());
+  }
+}
+
+TEST_CASE("found again: a NAT gave the phone another port at the same edge: the newer one is used") {
+  in_call t("<sip:bob@10.9.9.9:5062>");
+  phone& again = t.c.add_stranger(t.bob.user, "192.0.2.2:6000", "example.com");
+  again.tag = t.bob.tag;
+  again.request(t.right(), "REGISTER", "sip:example.com",
+                {.to = "<" + t.bob.aor() + ">", .more = "Expires: 600\r\n", .contact = t.bob.contact()});
+  REQUIRE_MESSAGE(again.take_response(200), t.c.trace);
+  t.alice.in_dialog_as_caller(t.left(), t.ok, "INFO");
+  CHECK_MESSAGE(again.count("INFO") == 1, t.c.trace);
+  CHECK(t.bob.count("INFO") == 0);
+}
+
+TEST_CASE("found again: a phone that comes back to its former edge is reached there again") {
+  in_call t;
+  t.bob.register_at(t.c.node(3));
+  t.bob.register_at(t.right());
+  t.bob.clear();
+  t.reaches_bob_by(t.right());
+}

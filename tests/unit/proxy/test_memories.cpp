@@ -60,26 +60,43 @@ TEST_CASE("edge memory: no flow takes subscribers without end") {
   CHECK_FALSE(m.learn(f, "sip:more@example.com", 1, at(60)));
 }
 
+TEST_CASE("edge memory: a binding that moved is remembered for its old flow alone, until it comes back by it") {
+  edge_memory m;
+  sip::flow old = flow_of("192.0.2.1:5062");
+  m.mark_moved(old, 1, at(60));
+  old.worker = 3;
+  CHECK(m.moved(old, 1, at(59)));
+  CHECK_FALSE(m.moved(old, 2, at(0))); // another subscriber's on the same flow
+  CHECK_FALSE(m.moved(flow_of("192.0.2.1:5063"), 1, at(0)));
+  CHECK_FALSE(m.moved(old, 1, at(60)));
+  m.learn(old, "sip:a@example.com", 1, at(60));
+  CHECK_FALSE(m.moved(old, 1, at(0)));
+}
+
 TEST_CASE("dialog memory: a Contact's host and port, whichever party asks") {
   dialog_memory m;
-  auto& e = m.touch("call", "a", "b", at(0));
-  dialog_memory::saw_contact(e, "sip:alice@192.0.2.1:5062;ob");
-  dialog_memory::saw_contact(e, "sip:Bob@Far.example");
-  const auto* same = m.find("call", "b", "a");
-  REQUIRE(same != nullptr);
+  m.update("call", "a", "b", at(0), [](dialog_memory::entry& e) {
+    dialog_memory::saw_contact(e, "sip:alice@192.0.2.1:5062;ob");
+    dialog_memory::saw_contact(e, "sip:Bob@Far.example");
+  });
+  const auto same = m.find("call", "b", "a");
+  REQUIRE(same);
   CHECK(dialog_memory::has_host_of(*same, "sip:anything@192.0.2.1:5062"));
   CHECK(dialog_memory::has_host_of(*same, "sip:bob@far.EXAMPLE:5060"));
   CHECK_FALSE(dialog_memory::has_host_of(*same, "sip:premium@192.0.2.1:5063"));
   CHECK_FALSE(dialog_memory::has_host_of(*same, "nonsense"));
-  m.erase("call", "a", "b");
-  CHECK(m.find("call", "a", "b") == nullptr);
+  CHECK(m.has(same->item));
+  CHECK(m.take("call", "a", "b")->item == same->item);
+  CHECK_FALSE(m.find("call", "a", "b"));
+  CHECK(m.size() == 0);
 }
 
 TEST_CASE("dialog memory: Contacts of one dialog are limited, the oldest goes") {
   dialog_memory m;
-  auto& e = m.touch("call", "a", "b", at(0));
-  for (std::size_t i = 0; i <= hosts_per_dialog_max; ++i)
-    dialog_memory::saw_contact(e, "sip:x@h" + std::to_string(i) + ".example");
+  const auto e = m.update("call", "a", "b", at(0), [](dialog_memory::entry& one) {
+    for (std::size_t i = 0; i <= hosts_per_dialog_max; ++i)
+      dialog_memory::saw_contact(one, "sip:x@h" + std::to_string(i) + ".example");
+  });
   CHECK(e.hosts.size() == hosts_per_dialog_max);
   CHECK_FALSE(dialog_memory::has_host_of(e, "sip:x@h0.example"));
 }

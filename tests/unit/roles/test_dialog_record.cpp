@@ -12,7 +12,9 @@ dialog_record sample() {
           {"", "b", "sip:bob@far.example", "", 0},
           1000,
           2000,
-          ""};
+          "",
+          dialog_end::by_callee,
+          3};
 }
 } // namespace
 
@@ -20,6 +22,16 @@ TEST_CASE("dialog record: what is written is read again") {
   const auto back = decode_dialog(encode(sample()));
   REQUIRE(back);
   CHECK(*back == sample());
+}
+
+TEST_CASE("dialog record: one written before a BYE could be kept reads as one that goes on") {
+  std::string bytes = encode(sample());
+  bytes[0] = static_cast<char>(bytes[0] - 2); // two elements fewer
+  bytes.resize(bytes.size() - 2);
+  const auto back = decode_dialog(bytes);
+  REQUIRE(back);
+  CHECK(back->ended == dialog_end::no);
+  CHECK(back->bye_cseq == 0);
 }
 
 TEST_CASE("dialog record: the item is the same whichever party speaks") {
