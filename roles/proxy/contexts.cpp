@@ -5,6 +5,7 @@
 #include "roles/proxy/best_response.hpp"
 #include "sip/message/name_addr.hpp"
 #include "sip/message/reply.hpp"
+#include "sip/message/stamp_via.hpp"
 #include "sip/message/via.hpp"
 
 #include <algorithm>
@@ -16,6 +17,10 @@ namespace {
 metrics::counter contexts_refused("skald_proxy_contexts_refused_total",
                                   "Requests refused because too many are under way.");
 metrics::counter late_2xx("skald_proxy_late_2xx_total", "2xx passed on after another final answer.");
+
+constexpr std::string_view stream_gone = "Responses whose connection was gone.";
+metrics::counter responses_moved("skald_proxy_responses_stream_gone_total", stream_gone, R"(fate="new_connection")");
+metrics::counter responses_lost("skald_proxy_responses_stream_gone_total", stream_gone, R"(fate="lost")");
 
 constexpr seconds retry_after_default{5};
 constexpr std::string_view elsewhere = "SIP;cause=200;text=\"Call completed elsewhere\""; // sip.md §7
@@ -114,6 +119,23 @@ void contexts::pass(const context_ptr& c, sip::message response) {
     env_.transactions->respond(c->server, response);
   else
     env_.transactions->send_stateless(response, c->from.flow);
+  const sip::flow& f = c->from.flow;
+  if (sip::is_stream(f.transport) && !c->from.from_link() && !env_.flows.alive(f)) send_by_new_stream(*c, response);
+}
+
+// RFC 3261 §18.2.2: the connection that the request came by is gone; its sender may listen where its Via says.
+void contexts::send_by_new_stream(const context& c, const sip::message& response) {
+  const auto to = sip::destination_of_new_stream(response);
+  const auto address = to ? to->address() : std::unexpected(errc::missing);
+  if (!address) return responses_lost.add();
+  const auto via = sip::parse_via(*response.first(sip::header::via));
+  const bool named = !ip_address::parse(via->host).has_value();
+  env_.flows.open({.transport = c.from.flow.transport, .remote = *address, .tls_name = named ? std::string(via->host) : std::string{}},
+                  [this, alive = alive_, response](std::optional<sip::flow> f) {
+                    if (!*alive) return;
+                    (f ? responses_moved : responses_lost).add();
+                    if (f) env_.transactions->send_stateless(response, *f);
+                  });
 }
 
 // ---- downstream

@@ -107,6 +107,7 @@ private:
   void cancel_others(const context_ptr& c, std::size_t except, std::string_view reason);
   void stop_timers(branch& b);
   void pass(const context_ptr& c, sip::message response);
+  void send_by_new_stream(const context& c, const sip::message& response);
   void maybe_forget(const context_ptr& c);
 
   worker_env& env_;

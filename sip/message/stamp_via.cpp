@@ -60,4 +60,14 @@ result<response_destination> destination_of(const message& response) {
   return out;
 }
 
+result<response_destination> destination_of_new_stream(const message& response) {
+  const auto top = response.first(header::via);
+  if (!top) return std::unexpected(errc::missing);
+  const auto v = parse_via(*top);
+  if (!v) return std::unexpected(v.error());
+  response_destination out{.host = v->host, .port = sent_by_port(*v)};
+  if (const auto received = v->param("received"); received && !received->empty()) out.host = *received;
+  return out;
+}
+
 } // namespace skald::sip

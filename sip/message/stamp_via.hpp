@@ -19,7 +19,10 @@ struct response_destination {
   result<endpoint> address() const;
 };
 // For datagrams: received and rport, else maddr, else sent-by (RFC 3261 §18.2.2, RFC 3581 §4). A stream's response
-// leaves by the stream its request came in by; only where that is gone is this of use.
+// leaves by the stream its request came in by; where that is gone: destination_of_new_stream().
 result<response_destination> destination_of(const message& response);
+// Where a connection is to be opened for a response whose own is gone: received, else sent-by, with sent-by's port, for
+// the source's was the connection's (RFC 3261 §18.2.2).
+result<response_destination> destination_of_new_stream(const message& response);
 
 } // namespace skald::sip

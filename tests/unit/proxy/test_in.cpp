@@ -236,3 +236,60 @@ TEST_CASE("best response: rank of classes and within 4xx (RFC 3261 §16.7 step 6
   CHECK(rank_of(404) < rank_of(500));
   CHECK(rank_of(500) < rank_of(503));
 }
+
+TEST_CASE("in: a response whose connection is gone goes by a new one to received and sent-by's port (RFC 3261 §18.2.2)") {
+  cluster c(1);
+  phone& bob = c.add_phone("bob", "192.0.2.2:5062");
+  bob.register_at(c.node(0));
+  phone& far = c.add_stranger("far", "192.0.2.9:5070"); // where it listens
+  const endpoint source = *endpoint::parse("192.0.2.9:40000");
+  const sip::flow stream{.transport = sip::transport::tcp, .serial = 9, .local = c.node(0).sip_address(), .remote = source};
+  c.node(0).receive("MESSAGE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/TCP host.elsewhere.net:5070;branch=z9hG4bKx;rport\r\n"
+                    "Max-Forwards: 70\r\nFrom: <sip:far@elsewhere.net>;tag=f\r\nTo: <sip:bob@example.com>\r\nCall-ID: m1\r\n"
+                    "CSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n",
+                    {.flow = stream, .at = c.clock.now()});
+  c.settle();
+  const auto message = bob.take_request("MESSAGE");
+  REQUIRE_MESSAGE(message, c.trace);
+  SUBCASE("it is gone") {
+    c.node(0).dead_flows.insert(source);
+    bob.respond(*message, 200);
+    c.settle();
+    CHECK_MESSAGE(far.take_response(200), c.trace);
+    REQUIRE(c.node(0).opened.size() == 1);
+    CHECK(c.node(0).opened[0].remote == far.address);
+    CHECK(c.node(0).opened[0].transport == sip::transport::tcp);
+  }
+  SUBCASE("it is there") {
+    bob.respond(*message, 200);
+    c.settle();
+    CHECK(c.node(0).opened.empty());
+    CHECK(far.inbox.empty());
+  }
+}
+
+TEST_CASE("in: an isolated node refuses what is new, and passes what belongs to a dialog (consistency.md §7)") {
+  cluster c(2);
+  phone& alice = c.add_phone("alice", "192.0.2.1:5062");
+  phone& bob = c.add_phone("bob", "192.0.2.2:5062");
+  alice.register_at(c.node(0)), bob.register_at(c.node(0));
+  alice.request(c.node(0), "INVITE", bob.aor());
+  const auto invite = bob.take_request("INVITE");
+  REQUIRE_MESSAGE(invite, c.trace);
+  bob.respond(*invite, 200);
+  c.settle();
+  const auto ok = alice.take_response(200);
+  REQUIRE(ok);
+  c.set_facts([](cluster_facts& f) { f.serving = false, f.isolated = true; });
+  alice.clear(), bob.clear();
+  alice.ack(c.node(0), *ok);
+  CHECK(bob.take_request("ACK"));
+  alice.request(c.node(0), "MESSAGE", bob.aor());
+  CHECK(alice.take_response(503));
+  bob.in_dialog_as_callee(c.node(0), *invite, "BYE");
+  const auto bye = alice.take_request("BYE");
+  REQUIRE_MESSAGE(bye, c.trace);
+  alice.respond(*bye, 200);
+  c.settle();
+  CHECK(bob.take_response(200));
+}
