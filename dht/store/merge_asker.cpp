@@ -11,6 +11,7 @@ namespace {
 metrics::counter asked("skald_store_merges_asked_total", "Merges asked of other holders");
 metrics::counter equal("skald_store_merges_equal_total", "Merges in which nothing differed");
 metrics::counter records_taken("skald_store_copy_records_total", "Records taken from other holders' pages");
+metrics::counter bytes_taken("skald_store_copy_bytes_total", "Bytes of records between holders: sent in pages, and taken that were news, about", R"(what="taken")");
 metrics::counter stalled("skald_store_merges_stalled_total", "Merges begun again because no answer came");
 
 constexpr std::size_t portion_partitions = 4096, portion_bytes = 256 << 10, portion_deep = 64;
@@ -228,7 +229,10 @@ void merge_asker::on_page(const node_id& from, const store_copy& page) {
   if (page.through < s.through || page.through > portion.size()) return;
   s.heard = c_.ports.time->now();
   for (const auto& r : page.records)
-    if (c_.where.listed().test(partition_of(r.key)) && c_.merge(r)) records_taken.add();
+    if (c_.where.listed().test(partition_of(r.key)) && c_.merge(r)) {
+      records_taken.add();
+      bytes_taken.add(packed_size(r));
+    }
   partition_set through;
   for (; s.through < page.through; ++s.through) through.set(portion[s.through].first);
   if (!done_with(from, s, through)) return void(give_up(at));

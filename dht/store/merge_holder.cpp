@@ -9,6 +9,7 @@
 namespace skald::dht {
 namespace {
 
+metrics::counter bytes_sent("skald_store_copy_bytes_total", "Bytes of records between holders: sent in pages, and taken that were news, about", R"(what="sent")");
 metrics::counter pages_sent("skald_store_copy_pages_sent_total", "Pages of records sent to other holders");
 metrics::counter deferred("skald_store_merges_deferred_total", "Merges that waited for an exchange of membership facts");
 
@@ -208,6 +209,7 @@ void merge_holder::step(const node_id& peer, std::uint64_t number) {
     return;
   }
   pages_sent.add();
+  bytes_sent.add(j.unsent->body.size());
   j.unsent.reset();
   if (j.index >= j.question.partitions.size()) {
     jobs_.erase(found);

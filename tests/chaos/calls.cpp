@@ -120,7 +120,11 @@ void calls::failed(const std::shared_ptr<call>& c, int status) {
   if (status == -1 || !edges_lived(*c)) {
     ++world_.counted.excused;
     c->behind_dead = true;
-  } else ++world_.counted.call_answers[status];
+  } else {
+    ++world_.counted.call_answers[status];
+    note(world_.counted.failed, fmt::format("INVITE of {} to {} through {}: {} after {} ms at {} ms of the day", c->caller->user, c->callee->user,
+                                            world_.edges[c->near_edge].name, status, (world_.events.now() - c->began) / milliseconds(1), world_.wall_ms()));
+  }
   again(c);
 }
 

@@ -145,6 +145,8 @@ void registrations::answered(phone& p, std::uint32_t serial, const outcome& how)
     if (to_register_ > 0 && serial >= 1 && --to_register_ == 0) when_registered_();
     return;
   }
+  note(world_.counted.failed, fmt::format("REGISTER of {} through {}: {} after {} ms at {} ms of the day", p.user, world_.edges[p.at].name, how.status,
+                                          (world_.events.now() - p.began) / milliseconds(1), world_.wall_ms()));
   // A firm "no" is never true of these phones (consistency.md, promise 2); all else is tried again.
   if (how.status == 401 || how.status == 403 || how.status == 404 || how.status == 400)
     note(world_.counted.wrong_no, fmt::format("REGISTER of {}: {}", p.user, how.status));

@@ -2,6 +2,7 @@
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,7 @@ class World:
 
     def _start(self):
         hosts = [self.lab.host(f"n{i + 1}") for i in range(self.args.nodes)]
+        more = self.lab.host("more", 99)
         street, gateway = self.lab.host("phones", 100), self.lab.host("gateway", 101)
         if isinstance(self.lab, WireLab):
             self.lab.connect()
@@ -117,7 +119,9 @@ class World:
         for i, host in enumerate(hosts):
             seeds = [f"{self.lab.hosts['n1'].ip}:4260"] if i else []
             self.cluster.node(host.name, host.ip, host, seeds=seeds, args=["--workers", str(self.args.workers)])
-        self.nodes = self.cluster.nodes
+        self.nodes = list(self.cluster.nodes)
+        if "join" in self.args.scenario:
+            self.extra = self.cluster.node("more", more.ip, more, seeds=[f"{self.lab.hosts['n1'].ip}:4260"])
         self.names = [n.name for n in self.nodes]
         self.small = self.random.choice(self.nodes)
         if "diskfull" in self.args.scenario:
@@ -145,7 +149,7 @@ class World:
         if self.cluster:
             if kind is not None or self.args.logs:
                 self._show_logs()
-            for n in self.nodes:
+            for n in self.cluster.nodes:
                 if n.process:
                     n.process.kill()
         for m in self.mounts:
@@ -202,14 +206,16 @@ class World:
     def resume(self, node):
         node.process.popen.send_signal(signal.SIGCONT)
 
-    def agreed(self):
-        """Every node sees exactly all nodes, active."""
-        return all(n.active() == sorted(self.names) for n in self.nodes)
+    def one_more(self):
+        """A node that is not among those that phones know, as new as on its first day."""
+        shutil.rmtree(self.extra.state, ignore_errors=True)
+        return self.extra
 
-    def wait_agreed(self, seconds):
+    def wait_agreed(self, seconds, *more):
         """Seconds until all views agree that all are there."""
         began = time.monotonic()
-        wait_for("all views show all nodes active", seconds, self.agreed, 0.02)
+        names = sorted(self.names + [n.name for n in more])
+        wait_for("all views show all nodes active", seconds, lambda: all(n.active() == names for n in self.nodes + list(more)), 0.02)
         return time.monotonic() - began
 
     def fill_disk(self):

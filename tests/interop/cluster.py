@@ -98,11 +98,11 @@ class Node:
         text = self.get("/v1/status")
         return bool(text) and json.loads(text)["serving"]
 
-    def metric(self, name):
-        """Sum over all label sets of one metric."""
+    def metric(self, name, label=""):
+        """Sum over all label sets of one metric, or those that have that label."""
         total = 0.0
         for line in (self.get("/metrics") or "").split("\n"):
-            if line.startswith(name) and (line[len(name):len(name) + 1] in (" ", "{")):
+            if label in line and line.startswith(name) and (line[len(name):len(name) + 1] in (" ", "{")):
                 total += float(line.rsplit(" ", 1)[1])
         return total
 
