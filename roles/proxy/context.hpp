@@ -95,6 +95,7 @@ struct context {
   timer_id ring_timer = timer_id::none; // the fork's, at term
   bool answered = false;                // a final response went upstream
   bool cancelled = false;               // by the caller
+  std::optional<mono_time> moving{};    // REGISTER at an owner that is none any more: until when the next is looked for
   bool retrying = false;                // the branches to come go instead of a lost hop
   std::optional<mono_time> succeeded{}; // when the first 2xx went upstream
   timer_id orphan_timer = timer_id::none; // the node upstream is gone

@@ -43,6 +43,7 @@ struct errand {
   mono_time deadline;         // for an owner that can be reached
   std::vector<node_id> tried; // of the list, without an answer
   std::uint32_t retries = 0;  // after the request had been sent
+  std::uint32_t hop = 1;      // of the link that it goes by
 };
 using errand_ptr = std::shared_ptr<errand>;
 
@@ -116,7 +117,7 @@ void enter_until(worker& w, const context_ptr& c, const errand_ptr& e) {
   const node_id* holder = next_holder(*c, *e);
   if (holder == nullptr) return enter_later(w, c, e);
   if (*holder == facts.view->self) return run_here(w, c, e->to, e->aor);
-  link_route r{.stage = e->to, .aor = e->aor, .hop = 1, .edge = c->edge_name, .secure = c->secure, .stamp = {}};
+  link_route r{.stage = e->to, .aor = e->aor, .hop = e->hop, .edge = c->edge_name, .secure = c->secure, .stamp = {}};
   if (!e->tried.empty())
     if (const dht::member* m = facts.view->find(e->tried.back())) r.instead_of = m->body.name;
   way out = link_way(c, *holder, r);
@@ -153,6 +154,17 @@ void run_link_out(worker& w, const context_ptr& c, const link_route& r) {
 void enter(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor) {
   enter_until(w, c, std::make_shared<errand>(errand{
                            from, to, aor, w.env.clock.now() + owner_wait, writes(*c) ? std::vector<node_id>{} : c->silent, 0}));
+}
+
+bool enter_moved(worker& w, const context_ptr& c, const std::string& aor) {
+  const mono_time now = w.env.clock.now();
+  if (!c->moving) c->moving = now + owner_wait;
+  const std::uint32_t hop = c->entered == stage::term ? c->hop + 1 : 1;
+  if (now >= *c->moving || hop > stage_hops_max) return false;
+  c->again = true; // its nonce may have been noted as used
+  ++c->turn;
+  enter_later(w, c, std::make_shared<errand>(errand{.from = stage::term, .to = stage::term, .aor = aor, .deadline = *c->moving, .tried = {}, .hop = hop}));
+  return true;
 }
 
 void run_link(worker& w, const context_ptr& c) {

@@ -13,10 +13,11 @@ namespace {
 
 metrics::counter forks_cut("skald_proxy_forks_cut_total", "Bindings not rung because Max-Breadth was spent.");
 
-void run_registrar(worker& w, const context_ptr& c) {
-  w.registrar.handle(c->request, [&w, alive = w.alive, weak = std::weak_ptr(c)](sip::message response) {
+void run_registrar(worker& w, const context_ptr& c, const std::string& aor) {
+  w.registrar.handle(c->request, [&w, alive = w.alive, weak = std::weak_ptr(c), aor](sip::message response, bool not_owner) {
     const context_ptr c = weak.lock();
     if (!*alive || !c) return;
+    if (not_owner && enter_moved(w, c, aor)) return;
     w.calls.answer(c, std::move(response));
   });
 }
@@ -85,7 +86,7 @@ void absent(worker& w, const context_ptr& c, const std::string& aor, bool firm) 
 } // namespace
 
 void run_term(worker& w, const context_ptr& c, const std::string& aor) {
-  if (c->original.method_id() == sip::method::register_) return run_registrar(w, c);
+  if (c->original.method_id() == sip::method::register_) return run_registrar(w, c, aor);
   std::string pair = aor + "\n" + std::string(c->request.request_uri());
   if (std::ranges::find(c->visited, pair) != c->visited.end()) return w.calls.answer(c, 482); // sip.md §1
   c->visited.push_back(std::move(pair));

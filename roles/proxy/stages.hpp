@@ -19,6 +19,9 @@ void run_in_dialog(worker& w, const context_ptr& c); // with a To tag
 
 // Goes to the owner of that AoR for `to`: here by a function call, else over a link. `from`: the stage that sends.
 void enter(worker& w, const context_ptr& c, stage from, stage to, const std::string& aor);
+// REGISTER: this node turned out not to own the AoR. To its present owner, for owner_wait at most. False: it has come by too
+// many nodes, or too long ago.
+bool enter_moved(worker& w, const context_ptr& c, const std::string& aor);
 
 // ---- stages at their owner
 void run_orig(worker& w, const context_ptr& c, const std::string& aor);

@@ -70,7 +70,7 @@ bool same_flow(const sip::token& a, const sip::token& b) {
 
 struct registrar::job {
   sip::message request;
-  std::move_only_function<void(sip::message)> reply;
+  std::move_only_function<void(sip::message, bool)> reply;
   facts_ptr facts;
   std::string to_tag;
   std::string aor;
@@ -92,16 +92,16 @@ std::string registrar::tag() {
   return to_hex(bytes);
 }
 
-void registrar::end(job& j, sip::message response) {
+void registrar::end(job& j, sip::message response, bool not_owner) {
   const int status = response.status();
   if (status == 200) accepted.add();
   if (status > 200 && status != 401) refusals.add();
-  j.reply(std::move(response));
+  j.reply(std::move(response), not_owner);
 }
 
-void registrar::end_unavailable(job& j) {
+void registrar::end_unavailable(job& j, bool not_owner) {
   const auto after = retry_after_min_s + static_cast<std::uint32_t>(env_.random.below(retry_after_spread_s));
-  end(j, try_again(j.request, after, j.to_tag));
+  end(j, try_again(j.request, after, j.to_tag), not_owner);
 }
 
 // RFC 3261 §10.3 steps 1, 2, 5: is it for us, can we do what it requires, whose bindings are they.
@@ -120,7 +120,7 @@ std::optional<register_refusal> registrar::whose(job& j) {
   return std::nullopt;
 }
 
-void registrar::handle(sip::message request, std::move_only_function<void(sip::message)> reply) {
+void registrar::handle(sip::message request, std::move_only_function<void(sip::message, bool)> reply) {
   requests.add();
   auto j = std::make_shared<job>();
   j->request = std::move(request);
@@ -221,7 +221,8 @@ void registrar::written(const job_ptr& j, dht::write_result result) {
       return refused_by_rule(j, static_cast<update_refusal>(result.refusal));
     count_failure(result.outcome.error());
     log::debug("registrar", "registration of " + j->aor + " was not acknowledged"); // the counter is for operators
-    return end_unavailable(*j); // §10.3 step 7
+    const bool not_owner = result.outcome.error() == dht::write_error::not_owner || result.outcome.error() == dht::write_error::not_active;
+    return end_unavailable(*j, not_owner); // §10.3 step 7
   }
   tell_moved(*j, j->before);
   change c{j->aor, bindings_of(*result.outcome)};

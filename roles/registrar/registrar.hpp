@@ -21,7 +21,7 @@ public:
   registrar(worker_env& env, authenticator& auth) : env_(env), auth_(auth) {}
 
   // Worker's thread. `reply` is called once, on this worker, maybe before handle() returns; not after the registrar's end.
-  void handle(sip::message request, std::move_only_function<void(sip::message response)> reply) override;
+  void handle(sip::message request, std::move_only_function<void(sip::message response, bool not_owner)> reply) override;
 
   void on_moved(std::function<void(const moved_binding&)> hook) override { on_moved_ = std::move(hook); }
 
@@ -47,8 +47,8 @@ private:
   void tell_moved(const job& j, const former_flows& before);
   void refused_by_rule(const job_ptr& j, update_refusal why);
   std::vector<registration::gone> flows_gone(const job& j);
-  void end(job& j, sip::message response);
-  void end_unavailable(job& j);
+  void end(job& j, sip::message response, bool not_owner = false);
+  void end_unavailable(job& j, bool not_owner = false);
   std::string tag();
 
   worker_env& env_;

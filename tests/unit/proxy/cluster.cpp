@@ -30,6 +30,7 @@ void shared_store::keep(dht::table t, const ring_key& k, const std::vector<dht::
 
 void shared_store::write(dht::table t, const ring_key& k, dht::rule r,
                          std::move_only_function<void(dht::write_result)> done) {
+  if (const auto why = refuses ? refuses(t) : std::nullopt) return done({std::unexpected(*why), {}});
   auto changes = r(read(t, k));
   if (!changes) return done({std::unexpected(dht::write_error::refused), changes.error()});
   keep(t, k, *changes);

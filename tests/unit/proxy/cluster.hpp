@@ -33,6 +33,7 @@ public:
   explicit shared_store(const skald::clock& c) : clock_(c) {}
   std::map<std::pair<dht::table, ring_key>, std::map<std::string, dht::record>> tables;
   bool firm = true;
+  std::function<std::optional<dht::write_error>(dht::table)> refuses; // asked before a write
   bool slow = false; // fetches are kept until answer_all()
   std::vector<std::move_only_function<void()>> asked;
   void answer_all();

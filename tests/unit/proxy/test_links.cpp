@@ -1,4 +1,5 @@
 #include "cluster.hpp"
+#include "roles/proxy/context.hpp"
 
 #include <algorithm>
 
@@ -22,6 +23,18 @@ struct across {
   test_node& left() { return c.node(0); }
   test_node& right() { return c.node(1); }
 };
+
+// From now on that node alone owns everything.
+void move_all_to(across& t, std::size_t node) {
+  t.c.set_facts([&](cluster_facts& f) { f.registrars = dht::ring::build({{t.c.node(node).id, 100, ""}}); });
+}
+
+int register_alice(across& t) {
+  t.alice.inbox.clear();
+  t.alice.request(t.left(), "REGISTER", "sip:example.com", {.to = "<" + t.alice.aor() + ">", .call_id = "again"});
+  t.c.advance(milliseconds(300));
+  return t.alice.inbox.empty() ? 0 : t.alice.inbox.back().status();
+}
 
 void call_and_hang_up(across& t) {
   t.alice.request(t.left(), "INVITE", t.bob.aor());
@@ -235,4 +248,40 @@ TEST_CASE("links: a callee whose edge is gone is 480") {
   t.c.node(2).dead_flows.insert(t.right().link_address());
   t.alice.request(t.left(), "INVITE", t.bob.aor());
   CHECK_MESSAGE(t.alice.take_response(480), t.c.trace);
+}
+
+TEST_CASE("links: a REGISTER whose owner changes while it is there goes to the next one, and is not refused") {
+  SUBCASE("it owned at the edge itself") {
+    across t(0, 1);
+    int refused = 0;
+    t.c.store.refuses = [&](dht::table table) -> std::optional<dht::write_error> {
+      if (table != dht::table::bindings || refused++ > 0) return std::nullopt;
+      move_all_to(t, 2);
+      return dht::write_error::not_owner;
+    };
+    CHECK_MESSAGE(register_alice(t) == 200, t.c.trace);
+    CHECK(refused == 2);
+  }
+  SUBCASE("it owned at another node, which sends it on") {
+    across t(2, 1);
+    int refused = 0;
+    t.c.store.refuses = [&](dht::table table) -> std::optional<dht::write_error> {
+      if (table != dht::table::bindings || refused++ > 0) return std::nullopt;
+      move_all_to(t, 1);
+      return dht::write_error::not_owner;
+    };
+    CHECK_MESSAGE(register_alice(t) == 200, t.c.trace);
+    CHECK(refused == 2);
+  }
+  SUBCASE("an owner that may not act just now is asked again here, and not for ever") {
+    across t(0, 1);
+    const mono_time from = t.c.clock.now();
+    t.c.store.refuses = [](dht::table table) { return table == dht::table::bindings ? std::optional(dht::write_error::not_active) : std::nullopt; };
+    CHECK(register_alice(t) == 0); // still asked
+    t.c.advance(owner_wait);
+    REQUIRE_FALSE(t.alice.inbox.empty());
+    CHECK_MESSAGE(t.alice.inbox.back().status() == 500, t.c.trace);
+    CHECK(t.alice.inbox.back().has(sip::header::retry_after));
+    CHECK(t.c.clock.now() - from < owner_wait + seconds(1));
+  }
 }

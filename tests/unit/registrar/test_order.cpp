@@ -70,7 +70,7 @@ TEST_CASE("store: the 200 waits for the acknowledgement, and is given on the wor
   b.cluster.kept.held = true;
   auto request = sip::message::parse(b.request_of(p));
   int answered = 0;
-  b.registrar.handle(std::move(*request), [&](sip::message m) { answered = m.status(); });
+  b.registrar.handle(std::move(*request), [&](sip::message m, bool) { answered = m.status(); });
   CHECK(answered == 0);
   const std::size_t posted = b.flows.posted;
   b.cluster.kept.release();
@@ -87,7 +87,7 @@ TEST_CASE("store: a registrar that is gone is not called back") {
   int answered = 0;
   {
     registrar short_lived(b.env, b.auth);
-    short_lived.handle(*sip::message::parse(b.request_of(p)), [&](sip::message m) { answered = m.status(); });
+    short_lived.handle(*sip::message::parse(b.request_of(p)), [&](sip::message m, bool) { answered = m.status(); });
   }
   b.cluster.kept.release();
   CHECK(answered == 0);
