@@ -156,6 +156,21 @@ void enter(worker& w, const context_ptr& c, stage from, stage to, const std::str
                            from, to, aor, w.env.clock.now() + owner_wait, writes(*c) ? std::vector<node_id>{} : c->silent, 0}));
 }
 
+// No third hop for one stage (sip.md §1). Two nodes took us for the owner, so our view may be what is late: a node that joins
+// or leaves is told of within some ten milliseconds.
+void wait_to_own(worker& w, const context_ptr& c, stage to, const std::string& aor, mono_time until) {
+  w.env.timers.at(w.env.clock.now() + owner_retry, [&w, alive = w.alive, weak = std::weak_ptr(c), to, aor, until] {
+    const context_ptr c = weak.lock();
+    if (!*alive || !c || c->answered) return;
+    c->names = w.names();
+    const node_id* owner = c->facts().registrars ? c->facts().registrars->owner(dht::key_of_aor(aor)) : nullptr;
+    if (owner != nullptr && *owner == c->facts().view->self) return run_here(w, c, to, aor);
+    if (w.env.clock.now() < until) return wait_to_own(w, c, to, aor, until);
+    third_hops.add();
+    w.calls.answer_retry(c, 500, retry_after);
+  });
+}
+
 bool enter_moved(worker& w, const context_ptr& c, const std::string& aor) {
   const mono_time now = w.env.clock.now();
   if (!c->moving) c->moving = now + owner_wait;
@@ -203,10 +218,7 @@ void run_link(worker& w, const context_ptr& c) {
     return run_here(w, c, r->stage, r->aor);
   }
   if (facts.view && r->stamp != facts.view->stamp.text()) w.env.cluster.views_differ(c->from.peer);
-  if (r->hop >= stage_hops_max) { // sip.md §1: a third hop for one stage
-    third_hops.add();
-    return w.calls.answer_retry(c, 500, retry_after);
-  }
+  if (r->hop >= stage_hops_max) return wait_to_own(w, c, r->stage, r->aor, w.env.clock.now() + owner_wait);
   passed_on.add();
   ++r->hop;
   w.calls.forward(c, r->stage, link_way(c, *owner, *r));

@@ -214,8 +214,19 @@ TEST_CASE("links: nodes that disagree pass a stage on once; the third hop is 500
   only(t.c.node(2), t.c.node(0));
   phone& carol = t.c.add_stranger("carol", "203.0.113.9:5060");
   carol.request(t.right(), "MESSAGE", t.bob.aor());
-  const auto refused = carol.take_response(500);
-  REQUIRE_MESSAGE(refused, t.c.trace);
+  SUBCASE("by one that is no owner for two seconds more") {
+    CHECK(carol.statuses().empty());
+    t.c.advance(owner_wait + milliseconds(200));
+    const auto refused = carol.take_response(500);
+    REQUIRE_MESSAGE(refused, t.c.trace);
+    CHECK(refused->has(sip::header::retry_after));
+    CHECK(t.bob.count("MESSAGE") == 0);
+  }
+  SUBCASE("unless its view was late, and it owns it") {
+    for (std::size_t i : {0, 2}) only(t.c.node(i), t.c.node(i));
+    t.c.advance(milliseconds(200));
+    CHECK_MESSAGE(t.bob.count("MESSAGE") == 1, t.c.trace);
+  }
   // Each of the two that were asked wrongly compares views with who asked (sip.md §1).
   CHECK(t.c.node(0).compared_with_.size() + t.c.node(2).compared_with_.size() >= 1);
 }
