@@ -156,20 +156,49 @@ void enter(worker& w, const context_ptr& c, stage from, stage to, const std::str
                            from, to, aor, w.env.clock.now() + owner_wait, writes(*c) ? std::vector<node_id>{} : c->silent, 0}));
 }
 
-// No third hop for one stage (sip.md §1). Two nodes took us for the owner, so our view may be what is late: a node that joins
-// or leaves is told of within some ten milliseconds.
-void wait_to_own(worker& w, const context_ptr& c, stage to, const std::string& aor, mono_time until) {
-  w.env.timers.at(w.env.clock.now() + owner_retry, [&w, alive = w.alive, weak = std::weak_ptr(c), to, aor, until] {
+namespace {
+
+void pass_on_later(worker& w, const context_ptr& c, const link_route& r, mono_time until, std::optional<node_id> lost);
+
+// A stage that came over a link to a node that does not own the key. It goes on once, and no third hop for one stage (sip.md
+// §1): two nodes took us for the owner then, or it is `lost` (just gone), and our view may be what is late. Of a node that
+// joins or leaves all know within some ten milliseconds.
+void pass_on(worker& w, const context_ptr& c, const link_route& r, mono_time until, std::optional<node_id> lost = {}) {
+  const cluster_facts& facts = c->facts();
+  const node_id* owner = facts.registrars ? facts.registrars->owner(dht::key_of_aor(r.aor)) : nullptr;
+  if (owner != nullptr && *owner == facts.view->self) return run_here(w, c, r.stage, r.aor);
+  if (owner != nullptr && r.hop < stage_hops_max && lost != *owner) {
+    passed_on.add();
+    link_route next = r;
+    ++next.hop;
+    way out = link_way(c, *owner, next);
+    out.owner_lost = [&w, alive = w.alive, weak = std::weak_ptr(c), r, until, owner = *owner](bool was_sent) {
+      const context_ptr c = weak.lock();
+      if (!*alive || !c) return;
+      c->silent.push_back(owner);
+      if (was_sent) c->again = true, ++c->turn;
+      pass_on_later(w, c, r, until, owner);
+    };
+    return w.calls.forward(c, r.stage, std::move(out));
+  }
+  pass_on_later(w, c, r, until, lost);
+}
+
+void pass_on_later(worker& w, const context_ptr& c, const link_route& r, mono_time until, std::optional<node_id> lost) {
+  w.env.timers.at(w.env.clock.now() + owner_retry, [&w, alive = w.alive, weak = std::weak_ptr(c), r, until, lost] {
     const context_ptr c = weak.lock();
     if (!*alive || !c || c->answered) return;
+    if (w.env.clock.now() >= until) {
+      if (c->cancelled) return w.calls.answer(c, 487);
+      third_hops.add();
+      return w.calls.answer_retry(c, 500, retry_after);
+    }
     c->names = w.names();
-    const node_id* owner = c->facts().registrars ? c->facts().registrars->owner(dht::key_of_aor(aor)) : nullptr;
-    if (owner != nullptr && *owner == c->facts().view->self) return run_here(w, c, to, aor);
-    if (w.env.clock.now() < until) return wait_to_own(w, c, to, aor, until);
-    third_hops.add();
-    w.calls.answer_retry(c, 500, retry_after);
+    pass_on(w, c, r, until, lost);
   });
 }
+
+} // namespace
 
 bool enter_moved(worker& w, const context_ptr& c, const std::string& aor) {
   const mono_time now = w.env.clock.now();
@@ -218,10 +247,7 @@ void run_link(worker& w, const context_ptr& c) {
     return run_here(w, c, r->stage, r->aor);
   }
   if (facts.view && r->stamp != facts.view->stamp.text()) w.env.cluster.views_differ(c->from.peer);
-  if (r->hop >= stage_hops_max) return wait_to_own(w, c, r->stage, r->aor, w.env.clock.now() + owner_wait);
-  passed_on.add();
-  ++r->hop;
-  w.calls.forward(c, r->stage, link_way(c, *owner, *r));
+  pass_on(w, c, *r, w.env.clock.now() + owner_wait);
 }
 
 bool take_hop(worker& w, const context_ptr& c) {

@@ -296,3 +296,23 @@ TEST_CASE("links: a REGISTER whose owner changes while it is there goes to the n
     CHECK(t.c.clock.now() - from < owner_wait + seconds(1));
   }
 }
+
+TEST_CASE("links: an owner that ends with a stage that was passed on to it: who passed it on owns it now, and does it") {
+  across t(2, 2);
+  // n2 believes that n1 owns everything, n1 that n3 does, which has just left.
+  const auto only = [&](std::size_t believer, std::size_t owner) {
+    auto facts = std::make_shared<cluster_facts>(*t.c.node(believer).facts_);
+    facts->registrars = dht::ring::build({{t.c.node(owner).id, 100, ""}});
+    t.c.node(believer).facts_ = facts;
+  };
+  only(1, 0);
+  only(0, 2);
+  phone& carol = t.c.add_stranger("carol", "203.0.113.9:5060");
+  t.c.freeze(t.c.node(2));
+  carol.request(t.right(), "MESSAGE", t.bob.aor());
+  CHECK(t.bob.count("MESSAGE") == 0);
+  only(0, 0);
+  t.c.kill(t.c.node(2));
+  t.c.advance(milliseconds(300));
+  CHECK_MESSAGE(t.bob.count("MESSAGE") == 1, t.c.trace);
+}
