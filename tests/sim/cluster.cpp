@@ -2,6 +2,7 @@
 
 #include "base/crypto.hpp"
 #include "tests/sim/process.hpp"
+#include "tests/sim/sip_world.hpp"
 
 #include <algorithm>
 #include <array>
@@ -15,6 +16,7 @@ constexpr std::uint64_t warm_life = 1'700'000'001'000;
 
 int nodes_of(const options& o) {
   if (o.nodes > 0) return o.nodes;
+  if (o.sip) return 3 + static_cast<int>(seeded_rng(o.seed ^ 0x6e6f646573).below(3)); // fewer have no other edge
   constexpr std::array<int, 12> sizes{1, 2, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7};
   seeded_rng r(o.seed ^ 0x6e6f646573);
   return sizes[r.below(sizes.size())];
@@ -54,6 +56,7 @@ cluster::cluster(const options& o) : opts(o), time(o.seed) {
 cluster::~cluster() {
   stored = {};
   left = {};
+  crashed = {};
   for (auto& m : machines_)
     if (m->running()) m->crash(crash_kind::killed);
 }

@@ -17,6 +17,7 @@
 namespace skald::sim {
 
 class process;
+class sip_world;
 
 // An invariant of consistency.md §9 that did not hold.
 struct violation {
@@ -59,6 +60,8 @@ public:
   void on_stored(process& p, const dht::record& r);
   // Whoever keeps count of holders.
   std::function<void(machine_id, const dht::record&)> stored;
+  std::function<void(machine_id, crash_kind)> crashed;
+  std::unique_ptr<sip_world> sip; // null: nobody speaks SIP in this run
   std::function<void(machine_id)> left; // it has left the cluster: what it still has on its disk counts for nobody
 
   void fail(int invariant, std::string what); // the first one counts; the run ends

@@ -52,6 +52,7 @@ void machine::start(bool warm) {
 }
 
 void machine::crash(crash_kind how) {
+  if (home_.crashed) home_.crashed(spec.number, how);
   if (how != crash_kind::killed) home_.net.set_power(spec.number, false);
   home_.net.plug(spec.number, nullptr);
   process_.reset();

@@ -18,6 +18,14 @@ enum class plant : std::uint8_t {
   no_order,        // 7: a request overtaken by a later one is carried out
   growing_log,     // 8: the log is never rewritten
   other_ring,      // 9: one node counts another's capacity differently
+  ghost_registrations, // 1: a registrar's write is said to be held, and is not
+  deaf_dns,            // 3: the publisher believes updates that never reached the server
+  unknown_users,       // 4: a subscriber is now and then firmly unknown
+  lost_answers,        // 5: the final answers of some requests are never sent
+  two_answers,         // 5: some requests are answered 200 and then 500
+  second_invites,      // 5: some INVITEs go to the phone twice, as two transactions
+  lost_cancels,        // 5: no phone is ever sent a CANCEL
+  two_publishers,      // 6: each node takes the zone for its own
 };
 const char* name(plant p);
 
@@ -29,6 +37,7 @@ struct options {
   sim::plant bug = plant::none;
   bool trace = false;
   bool deep = false;        // each record that is stored, too
+  bool sip = false;         // phones that speak SIP, and a DNS server
 };
 
 } // namespace skald::sim

@@ -3,6 +3,7 @@
 #include "dht/store/messages.hpp"
 #include "tests/sim/cluster.hpp"
 #include "tests/sim/process.hpp"
+#include "tests/sim/sip_plants.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -13,7 +14,10 @@ namespace {
 constexpr std::pair<plant, const char*> names[] = {
     {plant::none, "none"},           {plant::early_ack, "early_ack"},     {plant::lost_tombstones, "lost_tombstones"},
     {plant::skipped_copies, "skipped_copies"}, {plant::firm_always, "firm_always"}, {plant::lost_duty, "lost_duty"},
-    {plant::no_order, "no_order"},   {plant::growing_log, "growing_log"}, {plant::other_ring, "other_ring"}};
+    {plant::no_order, "no_order"},   {plant::growing_log, "growing_log"}, {plant::other_ring, "other_ring"},
+    {plant::ghost_registrations, "ghost_registrations"}, {plant::deaf_dns, "deaf_dns"},   {plant::unknown_users, "unknown_users"},
+    {plant::lost_answers, "lost_answers"}, {plant::two_answers, "two_answers"},         {plant::second_invites, "second_invites"},
+    {plant::lost_cancels, "lost_cancels"}, {plant::two_publishers, "two_publishers"}};
 
 class perverted_links final : public dht::link_port {
 public:
@@ -96,7 +100,7 @@ std::unique_ptr<dht::link_port> plant_links(cluster& home, process& p, link_hub&
 }
 
 std::unique_ptr<dht::store_api> plant_store(cluster& home, process&, dht::store& real) {
-  if (home.opts.bug != plant::firm_always) return nullptr;
+  if (home.opts.bug != plant::firm_always) return plant_sip_store(home.opts.bug, real);
   return std::make_unique<perverted_store>(real);
 }
 

@@ -4,6 +4,8 @@
 #include "dht/view/body_codec.hpp"
 #include "tests/sim/cluster.hpp"
 #include "tests/sim/plants.hpp"
+#include "tests/sim/sip_machine.hpp"
+#include "tests/sim/sip_world.hpp"
 
 #include <algorithm>
 
@@ -57,6 +59,7 @@ void process::start(bool warm) {
     shared_ = std::make_unique<node::shared_state>(on_, timers_, random_, *store_, home_.domain(), [this] { publish_facts(); });
     if (warm) membership_->merge(home_.warm_facts(), on_.now());
     on_view(membership_->current());
+    if (home_.sip) start_sip();
     membership_turn();
     shared_->start();
     join_tick();
@@ -108,6 +111,19 @@ void process::start_store() {
   wrapped_store_ = plant_store(home_, *this, *store_);
 }
 
+void process::start_sip() {
+  const auto where = [this](const node_id& id) -> std::optional<machine_id> {
+    return addresses_.contains(id) ? home_.machine_of(id) : std::nullopt;
+  };
+  const auto names_seen = [this](bool seen) {
+    if (seen == names_in_dns_) return;
+    names_in_dns_ = seen;
+    publish_facts();
+  };
+  sip_ = std::make_unique<sip_machine>(sip_machine::surroundings{*home_.sip, *this, timers_, random_, where, names_seen});
+  sip_->on_facts(facts_);
+}
+
 // ---- the loop
 
 void process::turn(std::move_only_function<void()> f) {
@@ -151,6 +167,7 @@ void process::arm() {
 void process::wake() {
   in_turn_ = true; // timers wait until the socket is empty
   home_.net.set_paused(on_.spec.number, false);
+  if (home_.sip) home_.sip->wire.woke(on_.spec.number);
   armed_ = mono_time::max();
   run_turn();
 }
@@ -174,14 +191,21 @@ void process::on_unreachable(machine_id there) {
   });
 }
 
-void process::on_stream_open(stream_id s, machine_id peer, stream_use, bool outbound) {
-  turn([&] { links_->on_stream_open(s, peer, outbound); });
+void process::on_stream_open(stream_id s, machine_id peer, stream_use use, bool outbound) {
+  turn([&] {
+    if (use == stream_use::store_link) links_->on_stream_open(s, peer, outbound);
+    else sip_->links().on_stream_open(s, peer, outbound);
+  });
 }
 void process::on_stream_bytes(stream_id s, std::string_view bytes) {
-  turn([&] { links_->on_stream_bytes(s, bytes); });
+  turn([&] {
+    if (!links_->on_stream_bytes(s, bytes) && sip_) sip_->links().on_stream_bytes(s, bytes);
+  });
 }
 void process::on_stream_closed(stream_id s) {
-  turn([&] { links_->on_stream_closed(s); });
+  turn([&] {
+    if (!links_->on_stream_closed(s) && sip_) sip_->links().on_stream_closed(s);
+  });
 }
 
 void process::membership_turn() {

@@ -20,6 +20,8 @@
 
 namespace skald::sim {
 
+class sip_machine;
+
 class process final : public net_user,
                       public roles::cluster_port,
                       dht::datagrams,
@@ -56,6 +58,8 @@ public:
   const dht::membership& members() const { return *membership_; }
   unix_ms cluster_time() const { return store_->cluster_time(); }
   std::size_t timers() const { return timers_.size(); }
+  std::uint64_t number() const { return number_; } // of the process, never used again
+  sip_machine* sip() const { return sip_.get(); }  // null: this run has no SIP
   std::size_t keys_known() const { return shared_->keys()->keys().size(); }
   machine& on() const { return on_; }
 
@@ -82,6 +86,7 @@ private:
 
   void start_membership(bool warm);
   void start_store();
+  void start_sip();
   void run_turn();
   void arm();
   void membership_turn();
@@ -104,7 +109,7 @@ private:
 
   cluster& home_;
   machine& on_;
-  std::uint64_t number_; // of the process, never used again
+  std::uint64_t number_;
   seeded_rng random_;
   scheduler timers_;
   std::unique_ptr<sim::mesh> mesh_;
@@ -114,6 +119,7 @@ private:
   std::unique_ptr<dht::store> store_;
   std::unique_ptr<dht::store_api> wrapped_store_;   // the same
   std::unique_ptr<node::shared_state> shared_;
+  std::unique_ptr<sip_machine> sip_;
   dht::rings rings_;
   dht::ring_pair pair_;
   dht::view_ptr view_;
@@ -134,6 +140,7 @@ private:
   mono_time membership_due_{};
   mono_time damped_until_{};
   unsigned join_ticks_ = 0;
+  bool names_in_dns_ = false;
   bool leaving_ = false, stale_ = false, isolated_ = false, remember_set_ = false, keeper_ = false;
 };
 

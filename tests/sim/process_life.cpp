@@ -1,6 +1,7 @@
 // process: joining, serving, leaving, and what is remembered. A mirror of node/cluster_life.cpp, to be kept like it.
 #include "tests/sim/cluster.hpp"
 #include "tests/sim/process.hpp"
+#include "tests/sim/sip_machine.hpp"
 
 #include <algorithm>
 
@@ -59,6 +60,7 @@ void process::publish_facts() {
   f->config = shared_->config();
   f->base = base_;
   f->isolated = isolated_;
+  f->names_in_dns = names_in_dns_;
   f->serving = view_->me().serving() && shared_->loaded() && !stale_ && !leaving_ && !isolated_;
   const node_id* keys_owner = f->registrars->owner(node::keys_key());
   const bool duty = keys_owner != nullptr && *keys_owner == view_->self && view_->me().state == dht::member_state::active;
@@ -66,6 +68,7 @@ void process::publish_facts() {
   shared_->set_duty(keeper_);
   store_->set_min_copies(f->config->min_copies);
   facts_ = std::move(f);
+  if (sip_) sip_->on_facts(facts_);
 }
 
 void process::on_self_removed(std::uint64_t new_life, duration joining_for) {

@@ -3,6 +3,7 @@
 #include "dht/store/journal.hpp"
 #include "tests/sim/faults.hpp"
 #include "tests/sim/process.hpp"
+#include "tests/sim/sip_world.hpp"
 #include "tests/sim/store_phones.hpp"
 
 #include <algorithm>
@@ -13,7 +14,7 @@ namespace {
 
 constexpr duration look_again = milliseconds(370);
 constexpr duration copies_equal_within = seconds(10); // promise 4
-constexpr std::size_t timers_max = 200;
+constexpr std::size_t timers_max = 200, sip_timers_max = 2000; // transactions end 32 s after their last answer, legs later
 
 std::string problem_of(machine& m, std::size_t running, const dht::view_stamp& stamp) {
   process& p = m.proc();
@@ -46,6 +47,8 @@ bool same_records(const std::vector<dht::record>& a, const std::vector<dht::reco
 
 std::string rest::unrest() const {
   if (!phones_.idle()) return "phones wait for answers";
+  if (home_.sip)
+    if (auto why = home_.sip->unrest(); !why.empty()) return why;
   const auto machines = home_.running();
   if (machines.empty()) return "nobody runs";
   const auto stamp = machines.front()->proc().view() ? machines.front()->proc().view()->stamp : dht::view_stamp{};
@@ -58,6 +61,7 @@ std::string rest::unrest() const {
 
 bool rest::reach(duration limit) {
   phones_.hold(true);
+  if (home_.sip) home_.sip->hold(true);
   const mono_time from = home_.time.now();
   std::string why = unrest();
   while (!why.empty() && !home_.time.stopped()) {
@@ -75,9 +79,11 @@ bool rest::reach(duration limit) {
   home_.time.run_for(copies_equal_within);
   if (!home_.time.stopped()) compare_copies();
   if (!home_.time.stopped()) ask_everybody();
+  if (!home_.time.stopped() && home_.sip) home_.sip->look_at_rest();
   if (!home_.time.stopped()) look_for_growth();
   ++reached_;
   phones_.hold(false);
+  if (home_.sip) home_.sip->hold(false);
   return !home_.time.stopped();
 }
 
@@ -154,9 +160,10 @@ void rest::look_for_growth() {
     const auto s = p.whole_store().stats();
     std::uint64_t records = 0;
     for (const auto& [t, n] : s.records) records += n;
-    if (records > model_.items() + 64) return home_.fail(8, fmt::format("{} holds {} records of {} items", m->spec.name, records, model_.items()));
+    const std::size_t others = 64 + (home_.sip ? home_.sip->records_at_most() : 0);
+    if (records > model_.items() + others) return home_.fail(8, fmt::format("{} holds {} records of {} items", m->spec.name, records, model_.items()));
     if (s.log_bytes > 2 * s.bytes + 2 * dht::log_rewrite_bytes_min) return home_.fail(8, fmt::format("the log of {} has {} bytes", m->spec.name, s.log_bytes));
-    if (p.timers() > timers_max) return home_.fail(8, fmt::format("{} has {} timers at rest", m->spec.name, p.timers()));
+    if (p.timers() > timers_max + (home_.sip ? sip_timers_max : 0)) return home_.fail(8, fmt::format("{} has {} timers at rest", m->spec.name, p.timers()));
     if (!s.missing.empty()) return home_.fail(8, fmt::format("{} has {} sources at rest", m->spec.name, s.missing.size()));
   }
   const auto machines = home_.running().size();

@@ -4,6 +4,7 @@
 #include "tests/sim/faults.hpp"
 #include "tests/sim/process.hpp"
 #include "tests/sim/rest.hpp"
+#include "tests/sim/sip_world.hpp"
 
 namespace skald::sim {
 namespace {
@@ -51,7 +52,8 @@ std::string outcome_of_run::summary() const {
   return fmt::format("{} faults, {} rests, {:.0f} s; {} writes: {} acknowledged, {} failed, {} unanswered, {} refused; {} reads, {} firm, {} of them wrong; "
                      "{} datagrams, hash {:016x}",
                      faults, rests, virtual_seconds, phones.asked, phones.acknowledged, phones.failed, phones.unanswered, phones.refused,
-                     phones.reads, phones.firm, phones.wrong, datagrams, hash);
+                     phones.reads, phones.firm, phones.wrong, datagrams, hash) +
+         (sip.empty() ? "" : "\n  " + sip);
 }
 
 outcome_of_run run(const options& o) {
@@ -64,6 +66,12 @@ outcome_of_run run(const options& o) {
   rest calm(c, m, f, phones);
   phones.firm_must_be_right = [&](mono_time) { return !f.overlapping() && !f.cut_lately(); };
 
+  if (o.sip) {
+    c.sip = std::make_unique<sip_world>(c);
+    c.crashed = [&c](machine_id at, crash_kind how) { c.sip->judge.note_crash(at, how); };
+    c.sip->judge.strict = [&f](mono_time) { return !f.overlapping() && !f.cut_lately(); };
+    c.sip->start();
+  }
   if (form(c, calm)) {
     phones.start();
     const mono_time end = c.time.now() + duration(static_cast<std::int64_t>(o.hours * 3600e6));
@@ -73,10 +81,11 @@ outcome_of_run run(const options& o) {
     if (!c.time.stopped()) {
       f.heal_all();
       c.time.run_for(seconds(2)); // a moment of traffic on the healed cluster
-      calm.reach(healing_limit);
+      if (calm.reach(healing_limit) && c.sip) c.sip->look_at_end();
     }
   }
   outcome_of_run out;
+  if (c.sip) out.sip = c.sip->summary();
   out.failure = c.failure();
   out.hash = c.time.hash();
   out.events = c.time.events();

@@ -16,6 +16,7 @@ struct outcome_of_run {
   std::size_t faults = 0, rests = 0;
   phone_counts phones;
   std::vector<std::string> last_events;
+  std::string sip; // what its phones did; empty: there were none
   double virtual_seconds = 0;
   std::string summary() const;
 };

@@ -16,8 +16,9 @@ using namespace skald;
 using namespace skald::sim;
 
 constexpr const char* usage =
-    "usage: skald-sim [--seed N | --seeds FROM..TO] [--nodes N] [--hours H] [--faults one|overlap|none] [--plant BUG]\n"
+    "usage: skald-sim [--seed N | --seeds FROM..TO] [--nodes N] [--hours H] [--faults one|overlap|none] [--plant BUG] [--sip]\n"
     "                 [--trace | --deep] [--log] [--keep-going] [--verbose] [--want INVARIANT]\n"
+    "  --sip: with phones that speak SIP, and a DNS server\n"
     "  --want: goes on to the first seed that breaks this invariant; what breaks another one is counted only\n";
 
 struct arguments {
@@ -53,6 +54,7 @@ bool parse(int argc, char** argv, arguments& a) {
     if (flag == "--trace") a.run.trace = true;
     else if (flag == "--deep") a.run.trace = a.run.deep = true;
     else if (flag == "--log") a.log = true;
+    else if (flag == "--sip") a.run.sip = true;
     else if (flag == "--verbose") a.verbose = true;
     else if (flag == "--keep-going") a.keep_going = true;
     else if (i + 1 == argc) return false;
@@ -78,6 +80,7 @@ bool parse(int argc, char** argv, arguments& a) {
 
 std::string repeat_with(const arguments& a, std::uint64_t seed) {
   std::string out = fmt::format("skald-sim --seed {} --hours {}", seed, a.run.hours);
+  if (a.run.sip) out += " --sip";
   if (a.run.nodes > 0) out += fmt::format(" --nodes {}", a.run.nodes);
   constexpr const char* modes[] = {"", " --faults one", " --faults overlap", " --faults none"};
   out += modes[static_cast<int>(a.run.faults)];

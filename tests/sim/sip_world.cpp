@@ -1,0 +1,203 @@
+#include "tests/sim/sip_world.hpp"
+
+#include "dnsupdate/zone.hpp"
+#include "roles/core/binding.hpp"
+#include "roles/core/subscriber.hpp"
+#include "tests/sim/process.hpp"
+#include "tests/sim/sip_machine.hpp"
+
+#include <algorithm>
+
+namespace skald::sim {
+namespace {
+
+constexpr duration tick_every = milliseconds(10);
+constexpr std::uint64_t look_every_ticks = 50, forget_every_ticks = 2000;
+constexpr duration put_again = seconds(3), look_for_node_again = milliseconds(50);
+constexpr duration answers_within = seconds(40);   // 64 * T1, and a little
+constexpr duration out_of_srv_within = seconds(2); // design §7, once views agree
+constexpr duration quiet_at_end = seconds(75);     // a transaction's end, a leg's memory (32 s each), two pings
+constexpr std::size_t requests_of_refreshing = 4;    // a phone's: two with their answers, each kept for 32 s
+constexpr std::uint64_t least_phones = 4, more_phones = 5;
+
+} // namespace
+
+sip_world::sip_world(cluster& c) : home(c), random_(c.opts.seed ^ 0x736970) {
+  const auto n = least_phones + random_.below(more_phones);
+  for (std::uint64_t i = 0; i < n; ++i) phones_.push_back(std::make_unique<sip_phone>(*this, static_cast<int>(i)));
+  wire.set_quality({.loss = random_.chance(0.5) ? random_.unit() * 0.05 : 0, .duplication = random_.chance(0.3) ? random_.unit() * 0.1 : 0});
+  if (random_.chance(0.3)) dns.loss = random_.unit() * 0.05;
+  for (const auto& p : phones_) {
+    const auto s = roles::make_subscriber(p->aor(), p->password(), 0);
+    tasks_.push_back({dht::table::subscribers, dht::key_of_aor(p->aor()), roles::put_subscriber(s)});
+  }
+  tasks_.push_back({dht::table::settings, node::settings_key(), {"dns.server", dns_model::address().text(), 0, false}});
+}
+
+sip_world::~sip_world() = default;
+
+void sip_world::start() {
+  for (std::size_t i = 0; i < tasks_.size(); ++i) provide(i);
+  tick();
+}
+
+// The operator: through any node that serves, until it is acknowledged.
+void sip_world::provide(std::size_t i) {
+  if (tasks_[i].done) return;
+  const auto nodes = home.serving();
+  home.time.after(nodes.empty() ? look_for_node_again : put_again, [this, i] { provide(i); });
+  if (nodes.empty()) return;
+  process& at = nodes[random_.below(nodes.size())]->proc();
+  at.turn([&] {
+    at.store().put(tasks_[i].table, tasks_[i].key, {tasks_[i].change}, [this, i](const dht::write_result& r) { tasks_[i].done |= r.outcome.has_value(); });
+  });
+}
+
+void sip_world::tick() {
+  home.time.after(tick_every, [this] { tick(); });
+  judge.look_at_machines();
+  if (!started_ && std::ranges::all_of(tasks_, &task::done)) {
+    started_ = true;
+    home.time.note("the phones are switched on");
+    for (const auto& p : phones_) p->start();
+  }
+  timers.run_due(home.time.now());
+  if (++ticks_ % look_every_ticks == 0) judge.look_at_ringing(), watch_zone();
+  if (ticks_ % forget_every_ticks == 0) judge.forget_old();
+}
+
+void sip_world::hold(bool quiet) {
+  for (const auto& p : phones_) p->hold(quiet);
+}
+
+std::string sip_world::unrest() const {
+  if (!started_) return "subscribers are not written";
+  for (const auto& p : phones_)
+    if (!p->idle()) return fmt::format("{} has work", p->user());
+  return zone_differs();
+}
+
+// ---- registrations
+
+void sip_world::look_at_rest() {
+  look_at_registrations();
+  if (!home.time.stopped()) look_at_lookups();
+}
+
+// Invariants 1 and 2, for the registrar: every node finds what a phone was told, and not what it took away.
+void sip_world::look_at_registrations() {
+  for (const auto& [number, r] : judge.registrations()) {
+    if (!r.known || r.in_doubt || judge.may_be_lost(r)) continue;
+    for (machine* m : home.serving()) {
+      m->proc().turn([&, phone = number, asked = home.time.now()] {
+        m->proc().store().fetch(dht::table::bindings, dht::key_of_aor(r.aor), [this, m, phone, asked](const dht::fetch_result& found) {
+          const auto& now = judge.of(phone);
+          if (now.in_doubt || now.answered > asked) return;
+          const bool runs_out = now.there && now.until < home.time.now() + seconds(5);
+          bool there = false;
+          for (const dht::record& rec : found.records)
+            if (const auto b = roles::decode_binding(rec.value); b && b->contact == now.contact)
+              there = !now.there || (b->call_id == now.call_id && b->cseq >= now.cseq);
+          if (there == now.there || runs_out) return;
+          home.fail(now.there ? 1 : 2, fmt::format("the {} of phone{}, CSeq {}, acknowledged, is {} at {}", now.there ? "registration" : "removal", phone,
+                                                   now.cseq, now.there ? "not found" : "undone", m->spec.name));
+        });
+      });
+    }
+  }
+  home.time.run_for(seconds(3));
+}
+
+// Whoever is registered is reached through every edge.
+void sip_world::look_at_lookups() {
+  auto left = std::make_shared<std::size_t>(0);
+  for (const auto& [number, r] : judge.registrations()) {
+    const bool stays = r.known && r.there && !r.in_doubt && r.until > home.time.now() + answers_within && !judge.may_be_lost(r);
+    if (!stays || r.edge < 0 || !home.at(r.edge).running()) continue;
+    for (const machine* m : home.serving()) {
+      ++*left;
+      const machine_id edge = m->spec.number;
+      phone((number + 1) % static_cast<int>(phones_.size())).probe(edge, r.aor, [this, left, number, edge](int status) {
+        --*left;
+        if (status != 200)
+          home.fail(1, fmt::format("a request to phone{}, registered through {}, sent to {}, is answered {}", number, home.at(judge.of(number).edge).spec.name,
+                                   home.at(edge).spec.name, status));
+      });
+    }
+  }
+  for (duration waited{}; *left > 0 && waited < answers_within && !home.time.stopped(); waited += milliseconds(500)) home.time.run_for(milliseconds(500));
+}
+
+// ---- DNS
+
+// Invariants 3 and 6: one publisher, and the zone names who serves.
+std::string sip_world::zone_differs() const {
+  const node::zone_keeper* keeper = nullptr;
+  for (const machine* m : home.serving()) {
+    const sip_machine* s = m->proc().sip();
+    if (s == nullptr || !s->zone().publishing()) continue;
+    if (keeper != nullptr) return "two nodes publish the zone";
+    keeper = &s->zone();
+  }
+  if (keeper == nullptr) return "nobody publishes the zone";
+  for (const auto& w : keeper->wanted())
+    if (std::ranges::none_of(dns.zone(), [&](const auto& z) { return z.same_data(w); }))
+      return fmt::format("the zone lacks {}", dnsupdate::line_text(w));
+  // Under the names of nodes that died before this publisher began, it does not know what stands there.
+  for (const std::string& name : dnsupdate::srv_names(home.domain()))
+    for (const auto& z : dns.set_of(name, dnsupdate::rr_type::srv))
+      if (std::ranges::none_of(keeper->wanted(), [&](const auto& w) { return z.same_data(w); }))
+        return fmt::format("the zone still has {}", dnsupdate::line_text(z));
+  return {};
+}
+
+// One node is dead, all others have run undisturbed since: it leaves SRV in time.
+void sip_world::watch_zone() {
+  const bool wan = home.timing().heartbeat == dht::wan_profile().heartbeat;
+  duration limit = out_of_srv_within + (wan ? seconds(3) : seconds(1));
+  if (dns.loss > 0 || wire.how().loss > 0) limit += seconds(8); // answers that are lost are waited for
+  const auto dead = judge.only_dead();
+  if (!dead || home.time.now() - dead->second < limit || home.running().size() < 2 || !judge.strict(dead->second)) return;
+  const std::string host = dnsupdate::host_of(home.at(dead->first).spec.name, home.domain());
+  for (const std::string& name : dnsupdate::srv_names(home.domain()))
+    for (const auto& r : dns.set_of(name, dnsupdate::rr_type::srv))
+      if (const auto srv = dnsupdate::read_srv(r); srv && srv->target == host)
+        return home.fail(3, fmt::format("{} is dead since {:.3f} s, and still in {}", home.at(dead->first).spec.name,
+                                        static_cast<double>((dead->second - world::began).count()) / 1e6, name));
+}
+
+// ---- the end
+
+// Invariants 6 and 8.
+void sip_world::look_at_end() {
+  hold(true);
+  home.time.run_for(quiet_at_end);
+  if (home.time.stopped()) return;
+  judge.count_keepers(home.time.now() - seconds(40));
+  for (machine* m : home.serving()) {
+    node::sip_stack& s = m->proc().sip()->stack();
+    if (s.core().legs_size() > 0 || s.core().size() > requests_of_refreshing * phones_.size())
+      return home.fail(8, fmt::format("{} has {} requests and {} legs after {} s of silence", m->spec.name, s.core().size(), s.core().legs_size(),
+                                      quiet_at_end.count() / 1'000'000));
+  }
+}
+
+// A subscriber, a binding, its nonces (a register and a call each few seconds, for five minutes and the stubs' time) and dialogs.
+std::size_t sip_world::records_at_most() const { return phones_.size() * 2000; }
+
+std::string sip_world::summary() const {
+  sip_counts all;
+  for (const auto& p : phones_) {
+    const sip_counts& c = p->counts();
+    all.registers += c.registers, all.registered += c.registered, all.calls += c.calls, all.answered += c.answered;
+    all.byes += c.byes, all.failovers += c.failovers, all.unanswered += c.unanswered;
+    for (const auto& [status, n] : c.finals) all.finals[status] += n;
+  }
+  std::string finals;
+  for (const auto& [status, n] : all.finals) finals += fmt::format(" {}x{}", n, status);
+  return fmt::format("{} phones: {} of {} REGISTER, {} of {} calls answered, {} hung up, {} fail-overs, {} unanswered;{}; {} DNS updates, {} flows with two keepers, {} tolerated",
+                     phones_.size(), all.registered, all.registers, all.answered, all.calls, all.byes, all.failovers, all.unanswered, finals, dns.updates(),
+                     judge.doubly_kept(), judge.tolerated());
+}
+
+} // namespace skald::sim
