@@ -25,7 +25,8 @@ enum class plant : std::uint8_t {
   two_answers,         // 5: some requests are answered 200 and then 500
   second_invites,      // 5: some INVITEs go to the phone twice, as two transactions
   lost_cancels,        // 5: no phone is ever sent a CANCEL
-  two_publishers,      // 6: each node takes the zone for its own
+  two_publishers,      // 3: each node takes the zone for its own
+  two_farewells,       // 6: a BYE that the cluster makes goes to the phone twice, as two transactions
 };
 const char* name(plant p);
 

@@ -47,8 +47,6 @@ bool same_records(const std::vector<dht::record>& a, const std::vector<dht::reco
 
 std::string rest::unrest() const {
   if (!phones_.idle()) return "phones wait for answers";
-  if (home_.sip)
-    if (auto why = home_.sip->unrest(); !why.empty()) return why;
   const auto machines = home_.running();
   if (machines.empty()) return "nobody runs";
   const auto stamp = machines.front()->proc().view() ? machines.front()->proc().view()->stamp : dht::view_stamp{};
@@ -56,7 +54,8 @@ std::string rest::unrest() const {
     if (m->paused()) return fmt::format("{} stands still", m->spec.name);
     if (auto why = problem_of(*m, machines.size(), stamp); !why.empty()) return why;
   }
-  return duties(machines);
+  if (auto why = duties(machines); !why.empty() || !home_.sip) return why;
+  return home_.sip->unrest();
 }
 
 bool rest::reach(duration limit) {

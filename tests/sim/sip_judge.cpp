@@ -9,6 +9,7 @@ namespace {
 
 constexpr duration round_pause = seconds(5);       // sip.md §6: T4 between two rounds to one phone
 constexpr duration rings_on_at_most = seconds(12); // the orphan rule's 6 s, a node's death noticed before, and CANCELs that were lost
+constexpr duration settled_within = seconds(10);   // of a node's return, until all is as before
 constexpr duration remembered = seconds(180);
 constexpr duration losses_count_for = seconds(60), synced_within = milliseconds(1500);
 
@@ -115,6 +116,30 @@ void sip_judge::look_at_ringing() {
         return breach(5, l.began, fmt::format("phone{} rings on through {}, its caller's call {} ended at {:.3f}", where.first, home_.at(l.edge).spec.name,
                                               where.second.call_id, s(ended->second)));
   }
+}
+
+bool sip_judge::all_undisturbed(mono_time since) const {
+  return std::ranges::all_of(machines_, [&](const auto& m) { return home_.at(m.first).left || undisturbed(m.first, since); });
+}
+
+// With all nodes well, whoever is registered is called. What the callee himself says (486, 603) and 487 are not meant.
+void sip_judge::not_reached(std::string_view caller, int callee, int status, mono_time began) {
+  if (status != 480 && status != 500 && status != 408) return;
+  const registration& r = of(callee);
+  const bool there = r.known && r.there && !r.in_doubt && r.answered < began && r.until > home_.time.now() + seconds(2);
+  if (!there || may_be_lost(r) || !all_undisturbed(began - settled_within)) return;
+  breach(1, began - settled_within, fmt::format("{} calls phone{}, which is registered, and is answered {}", caller, callee, status));
+}
+
+void sip_judge::not_acknowledged(int phone, mono_time answered) {
+  if (!all_undisturbed(answered - settled_within)) return;
+  breach(5, answered - settled_within, fmt::format("phone{} answered a call at {:.3f}, and no ACK ever came", phone, s(answered)));
+}
+
+// Invariant 6: what the cluster does in a caller's stead, it does once.
+void sip_judge::farewell_seen(int phone, const std::string& call_id, const std::string& branch) {
+  const auto [at, first] = farewells_.try_emplace({phone, call_id}, branch);
+  if (!first && at->second != branch) breach(6, home_.time.now(), fmt::format("phone{} is sent a second BYE by the cluster for {}", phone, call_id));
 }
 
 void sip_judge::ping_seen(int phone, machine_id from) { pings_[phone][from] = home_.time.now(); }

@@ -43,6 +43,9 @@ public:
   void invite_seen(int phone, const attempt_key& a, const std::string& branch, machine_id edge);
   void invite_ended(int phone, const attempt_key& a, const std::string& branch, bool success);
   void caller_ended(const std::string& call_id); // answered otherwise, or it gave up
+  void not_reached(std::string_view caller, int callee, int status, mono_time began); // an INVITE to a phone that is there
+  void not_acknowledged(int phone, mono_time answered);                              // its 2xx
+  void farewell_seen(int phone, const std::string& call_id, const std::string& branch); // a BYE that the cluster made
   void ping_seen(int phone, machine_id from);
   void count_keepers(mono_time since); // of each phone's flow (design §3: one)
   std::size_t doubly_kept() const { return doubly_kept_; }
@@ -81,6 +84,7 @@ private:
     mono_time began, ended{};
     bool over = false, success = false;
   };
+  bool all_undisturbed(mono_time since) const;
   void breach(int invariant, mono_time since, std::string what);
 
   cluster& home_;
@@ -92,6 +96,7 @@ private:
   std::map<std::string, asked> asked_;
   std::map<std::pair<int, attempt_key>, std::vector<leg>> legs_;
   std::map<std::string, mono_time> ended_calls_;
+  std::map<std::pair<int, std::string>, std::string> farewells_; // of a phone's call: the branch
   std::map<int, std::map<machine_id, mono_time>> pings_; // the last of each machine
   std::map<int, registration> registrations_;
   std::vector<std::pair<mono_time, crash_kind>> losses_;

@@ -13,7 +13,9 @@ struct sip_phone::call {
   std::string id;
   std::string local_tag, remote; // `remote`: To of requests in the dialog, with its tag
   std::string target, routes, first_hop; // the other's Contact; Route lines; where requests in the dialog go first
-  job_ptr invite;                // outgoing
+  mono_time began{};
+  int callee = 0;                // outgoing
+  job_ptr invite;
   // incoming
   sip::server_id server = sip::server_id::none;
   sip::message request;

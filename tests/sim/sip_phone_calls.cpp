@@ -50,12 +50,14 @@ void sip_phone::maybe_call() {
   later(between(seconds(2), seconds(20)), [this] { maybe_call(); });
   if (held_ || call_ || !registered_ || home_.phones() < 2) return;
   const auto whom = static_cast<int>(random_.below(home_.phones() - 1));
-  const sip_phone& other = home_.phone(whom >= number ? whom + 1 : whom);
+  const sip_phone& other = home_.phone(whom >= number ? whom + 1 : whom); // not itself
   ++counts_.calls;
   call_ = std::make_unique<call>();
   call& c = *call_;
   c.serial = ++call_serial_;
   c.id = new_id("call");
+  c.began = home_.time.now();
+  c.callee = other.number;
   c.local_tag = new_id("t");
   auto j = std::make_shared<job>();
   j->method = "INVITE";
@@ -90,6 +92,7 @@ void sip_phone::invite_over(const sip::message* final) {
   if (!call_) return;
   if (final == nullptr || final->status() >= 300) {
     home_.judge.caller_ended(call_->id);
+    if (final != nullptr) home_.judge.not_reached(user_, call_->callee, final->status(), call_->began);
     return end_call();
   }
   ++counts_.answered;
@@ -201,7 +204,10 @@ void sip_phone::send_ok() {
   layer_->respond(call_->server, call_->ok);
   later(call_->again, [this, serial = call_->serial] {
     if (!call_ || call_->serial != serial || call_->now != call::stage::answered) return;
-    if (home_.time.now() >= call_->until) return hang_up(); // no ACK: RFC 3261 §13.3.1.4
+    if (home_.time.now() >= call_->until) { // RFC 3261 §13.3.1.4
+      home_.judge.not_acknowledged(number, call_->until - give_up_2xx);
+      return hang_up();
+    }
     call_->again = std::min(call_->again * 2, t2);
     send_ok();
   });
@@ -227,6 +233,8 @@ void sip_phone::on_cancel(sip::server_id cancel, sip::server_id invite, sip::mes
 
 void sip_phone::on_bye(sip::server_id id, const sip::message& request) {
   const std::string call_id = header_text(request, sip::header::call_id);
+  const auto via = sip::parse_via(*request.first(sip::header::via));
+  if (request.has(sip::header::reason)) home_.judge.farewell_seen(number, call_id, std::string(via->branch)); // phones here give none
   const bool known = call_ && call_->id == call_id;
   layer_->respond(id, reply(request, known ? 200 : 481));
   if (!known) return;

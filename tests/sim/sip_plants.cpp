@@ -25,8 +25,9 @@ public:
       if (bug_ == plant::two_answers && chosen(*m) && m->status() == 200 && real_.send(where, bytes)) return real_.send(where, other_answer(*m));
     }
     if (bug_ == plant::lost_cancels && m->is_request() && m->method_id() == sip::method::cancel) return true;
-    if (bug_ == plant::second_invites && m->is_request() && m->method_id() == sip::method::invite && chosen(*m) && real_.send(where, bytes))
-      return real_.send(where, other_branch(*m));
+    const bool second_invite = bug_ == plant::second_invites && m->is_request() && m->method_id() == sip::method::invite && chosen(*m);
+    const bool second_bye = bug_ == plant::two_farewells && m->is_request() && m->method_id() == sip::method::bye && m->has(sip::header::reason);
+    if ((second_invite || second_bye) && real_.send(where, bytes)) return real_.send(where, other_branch(*m));
     return real_.send(where, bytes);
   }
 
@@ -76,11 +77,12 @@ public:
   std::vector<dht::record> read(dht::table t, const ring_key& k) const override { return real_.read(t, k); }
   bool answers_for(const ring_key& k) const override { return bug_ != plant::unknown_users && real_.answers_for(k); }
   void write(dht::table t, const ring_key& k, dht::rule r, std::move_only_function<void(dht::write_result)> done) override {
-    if (bug_ != plant::ghost_registrations || t != dht::table::bindings || ++times_ % now_and_then != 0)
-      return real_.write(t, k, std::move(r), std::move(done));
+    if (bug_ != plant::ghost_registrations || t != dht::table::bindings) return real_.write(t, k, std::move(r), std::move(done));
     auto records = real_.read(t, k);
     const auto changes = r(records);
     if (!changes) return done({std::unexpected(dht::write_error::refused), changes.error()});
+    const bool of_sip = std::ranges::any_of(*changes, [](const dht::change& c) { return c.item.starts_with("c:sip:"); });
+    if (!of_sip || ++times_ % now_and_then != 0) return real_.write(t, k, std::move(r), std::move(done));
     for (const dht::change& c : *changes) {
       std::erase_if(records, [&](const dht::record& x) { return x.item == c.item || c.item == dht::floor_item; });
       if (!c.remove) records.push_back({t, k, c.item, c.value, {}, c.expires});
@@ -105,7 +107,8 @@ private:
 } // namespace
 
 std::unique_ptr<sip::message_sender> plant_sender(plant bug, sip::message_sender& real) {
-  if (bug != plant::lost_answers && bug != plant::two_answers && bug != plant::second_invites && bug != plant::lost_cancels) return nullptr;
+  if (bug != plant::lost_answers && bug != plant::two_answers && bug != plant::second_invites && bug != plant::lost_cancels && bug != plant::two_farewells)
+    return nullptr;
   return std::make_unique<perverted_sender>(bug, real);
 }
 

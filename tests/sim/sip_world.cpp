@@ -1,6 +1,7 @@
 #include "tests/sim/sip_world.hpp"
 
 #include "dnsupdate/zone.hpp"
+#include "node/shared_state.hpp"
 #include "roles/core/binding.hpp"
 #include "roles/core/subscriber.hpp"
 #include "tests/sim/process.hpp"
@@ -120,7 +121,7 @@ void sip_world::look_at_lookups() {
       phone((number + 1) % static_cast<int>(phones_.size())).probe(edge, r.aor, [this, left, number, edge](int status) {
         --*left;
         if (status != 200)
-          home.fail(1, fmt::format("a request to phone{}, registered through {}, sent to {}, is answered {}", number, home.at(judge.of(number).edge).spec.name,
+          home.fail(status == 0 ? 5 : status == 403 || status == 404 ? 4 : 1, fmt::format("a request to phone{}, registered through {}, sent to {}, is answered {}", number, home.at(judge.of(number).edge).spec.name,
                                    home.at(edge).spec.name, status));
       });
     }
