@@ -3,6 +3,7 @@
 #include "tests/sim/process.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace skald::sim {
 namespace {
@@ -108,11 +109,11 @@ void sip_judge::invite_ended(int phone, const attempt_key& a, const std::string&
 void sip_judge::caller_ended(const std::string& call_id) { ended_calls_.emplace(call_id, home_.time.now()); }
 
 void sip_judge::look_at_ringing() {
-  for (const auto& [where, legs] : legs_) {
+  for (auto& [where, legs] : legs_) {
     const auto ended = ended_calls_.find(where.second.call_id);
     if (ended == ended_calls_.end() || home_.time.now() - ended->second < rings_on_at_most) continue;
-    for (const leg& l : legs)
-      if (!l.over && undisturbed(l.edge, l.began))
+    for (leg& l : legs)
+      if (!l.over && !std::exchange(l.told, true) && undisturbed(l.edge, l.began))
         return breach(5, l.began, fmt::format("phone{} rings on through {}, its caller's call {} ended at {:.3f}", where.first, home_.at(l.edge).spec.name,
                                               where.second.call_id, s(ended->second)));
   }

@@ -82,7 +82,7 @@ private:
     std::string branch;
     machine_id edge;
     mono_time began, ended{};
-    bool over = false, success = false;
+    bool over = false, success = false, told = false;
   };
   bool all_undisturbed(mono_time since) const;
   void breach(int invariant, mono_time since, std::string what);

@@ -44,6 +44,16 @@ const sip::arrival* sip_links::find(const sip::flow& f) const {
 
 bool sip_links::has(const sip::flow& f) const { return find(f) != nullptr; }
 
+void sip_links::drop(const node_id& peer) {
+  std::vector<stream_id> out;
+  for (const auto& [id, s] : sessions_)
+    if (s.facts.peer == peer) out.push_back(id);
+  for (const stream_id id : out) {
+    around_.net.close(id, around_.self);
+    on_stream_closed(id);
+  }
+}
+
 bool sip_links::on_stream_open(stream_id id, machine_id peer, bool outbound) {
   if (!outbound) sessions_[id].facts = {.flow = flow_of(id, peer), .peer = around_.id_of(peer)};
   const auto at = sessions_.find(id);

@@ -40,6 +40,7 @@ public:
   void open(const node_id& to, opened done); // an open one, or a new call
   bool send(const sip::flow& f, std::string_view bytes);
   bool has(const sip::flow& f) const;
+  void drop(const node_id& peer); // it is dead
   const sip::arrival* find(const sip::flow& f) const; // null: gone
 
   // From the network; false: the stream is not one of these.

@@ -42,7 +42,7 @@ sip_machine::sip_machine(surroundings around)
   sip::message_sender& sender = wrapped_sender_ ? *wrapped_sender_ : own;
   dnsupdate::exchange_port& exchange = wrapped_dns_ ? *wrapped_dns_ : dns_;
   stack_ = std::make_unique<node::sip_stack>(node::sip_stack_ports{0, around_.home.on(), around_.timers, around_.random, around_.home, *this, sender,
-                                                                   dns_, replays_, legs_});
+                                                                   dns_, replays_, edge_});
   stack_->core().set_siblings({&stack_->core()});
   zone_ = std::make_unique<node::zone_keeper>(exchange, around_.timers, around_.home.on(), around_.random, dns_, around_.names_seen);
   zone_->start();
@@ -54,9 +54,16 @@ sip_machine::~sip_machine() = default;
 // node/runtime::on_facts
 void sip_machine::on_facts(const roles::facts_ptr& facts) {
   if (facts->view != told_view_) {
+    std::vector<node_id> died;
+    for (const dht::member& m : facts->view->members) {
+      const dht::member* before = told_view_ ? told_view_->find(m.id) : nullptr;
+      if (!m.alive() && before != nullptr && before->alive()) died.push_back(m.id);
+    }
     told_view_ = facts->view;
-    around_.home.post([this, alive = std::weak_ptr<int>(alive_)] {
-      if (!alive.expired()) stack_->core().on_view();
+    around_.home.post([this, alive = std::weak_ptr<int>(alive_), died = std::move(died)] {
+      if (alive.expired()) return;
+      for (const node_id& id : died) links_.drop(id);
+      stack_->core().on_view();
     });
   }
   zone_->on_facts(plant_zone_facts(around_.world.home.opts.bug, facts), false);

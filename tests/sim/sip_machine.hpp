@@ -64,7 +64,7 @@ private:
   std::unique_ptr<sip::message_sender> wrapped_sender_;   // the same
   std::unique_ptr<dnsupdate::exchange_port> wrapped_dns_; // the same
   roles::replay_memory replays_;
-  roles::leg_index legs_;
+  roles::edge_state edge_;
   std::unique_ptr<node::sip_stack> stack_;
   std::unique_ptr<node::zone_keeper> zone_;
   dht::view_ptr told_view_;

@@ -96,6 +96,7 @@ public:
   void put(dht::table t, const ring_key& k, std::vector<dht::change> c, std::move_only_function<void(dht::write_result)> done) override {
     real_.put(t, k, std::move(c), std::move(done));
   }
+  std::vector<dht::record> page(dht::table t, std::string& cursor, std::size_t limit) const override { return real_.page(t, cursor, limit); }
   unix_ms cluster_time() const override { return real_.cluster_time(); }
 
 private:
