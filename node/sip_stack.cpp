@@ -2,6 +2,7 @@
 
 #include "base/metrics.hpp"
 #include "sip/message/reply.hpp"
+#include "sip/message/stamp_via.hpp"
 #include "sip/message/validate.hpp"
 
 namespace skald::node {
@@ -15,8 +16,10 @@ metrics::counter overloaded_established("skald_sip_overloaded_total", overloaded
 metrics::counter overloaded_calls("skald_sip_overloaded_total", overloaded_help, R"(class="call")");
 metrics::counter overloaded_answers("skald_sip_overloaded_total", overloaded_help, R"(class="answer")");
 metrics::counter overloaded_registrations("skald_sip_overloaded_total", overloaded_help, R"(class="registration")");
-metrics::counter unheard("skald_sip_unheard_total", "Datagrams dropped unread under overload: registrations, and what comes from an address that sends a quarter of all");
-metrics::counter* const overloaded[] = {&overloaded_established, &overloaded_calls, &overloaded_answers, &overloaded_registrations}; // by urgency
+metrics::counter overloaded_floods("skald_sip_overloaded_total", overloaded_help, R"(class="flood")");
+metrics::counter unheard("skald_sip_unheard_total", "Requests turned away because of overload without an answer: there were too many for that");
+metrics::counter* const overloaded[] = {&overloaded_established, &overloaded_calls, &overloaded_answers, &overloaded_registrations,
+                                        &overloaded_floods}; // by urgency
 
 } // namespace
 
@@ -48,25 +51,49 @@ void sip_stack::receive(sip::message m, const sip::arrival& from) {
     if (verdict->answer && m.method_id() != sip::method::ack) refuse(m, from, verdict->status, verdict->reason);
     return;
   }
-  if (!admitted(m, from)) return;
-  transactions_.receive(std::move(m), from);
+  // What another edge took in is not turned away here: it was counted there. A REGISTER had its turn before it was read.
+  const roles::urgency u = from.from_link() ? roles::urgency::established : roles::urgency_of(m, env_.cluster.facts()->config->emergency);
+  const bool waits = u == roles::urgency::call && keeper_ != nullptr && !keeper_->at_once(u, from);
+  if ((has_room(u) && !waits) || transactions_.knows(m)) return transactions_.receive(std::move(m), from);
+  if (keeper_ != nullptr && has_room(u)) return keeper_->keep(u, std::move(m), from);
+  turn_away(std::move(m), from, u, admission_.turn_away(u));
 }
 
 bool sip_stack::hears(const ip_address& source, std::string_view bytes) {
-  if (admission_.hears(source, bytes.starts_with("REGISTER "))) return true;
-  unheard.add();
+  admission_.heard(source);
+  const auto u = roles::first_look(bytes);
+  if (!u || has_room(*u)) return true;
+  turn_away(std::string{}, {}, *u, roles::fate::drop);
   return false;
 }
 
-// What another edge took in is not turned away here: it was counted there. A copy of what was taken costs nothing.
-bool sip_stack::admitted(const sip::message& m, const sip::arrival& from) {
-  const bool full = transactions_.size() >= sip::transactions_max;
-  if (!full && (from.from_link() || !admission_.pressed())) return true;
-  const roles::urgency u = roles::urgency_of(m, env_.cluster.facts()->config->emergency);
-  if ((!full && admission_.judge(u, from.flow.remote.ip)) || transactions_.knows(m)) return true;
-  overloaded[static_cast<std::size_t>(u)]->add();
-  if (m.method_id() != sip::method::ack) refuse(m, from, 503, {});
+bool sip_stack::has_room(roles::urgency u) const {
+  const std::size_t used = transactions_.size();
+  switch (u) {
+  case roles::urgency::established: return used < sip::transactions_max;
+  case roles::urgency::call: return used < sip::transactions_max / 10 * 9;
+  case roles::urgency::answer:
+  case roles::urgency::registration:
+  case roles::urgency::flood: return used < sip::transactions_max / 4 * 3;
+  }
   return false;
+}
+
+// Over a stream nothing is sent again: dropped without a word, a phone would wait there for half a minute.
+void sip_stack::turn_away(sip::message m, const sip::arrival& from, roles::urgency u, roles::fate how) {
+  overloaded[static_cast<std::size_t>(u)]->add();
+  const bool silent = how == roles::fate::drop && (!sip::is_stream(from.flow.transport) || u == roles::urgency::flood);
+  if (silent || m.method_id() == sip::method::ack) return unheard.add();
+  refuse(m, from, 503, {});
+}
+
+void sip_stack::turn_away(std::string bytes, const sip::arrival& from, roles::urgency u, roles::fate how) {
+  const bool silent = how == roles::fate::drop && (!sip::is_stream(from.flow.transport) || u == roles::urgency::flood);
+  if (!silent)
+    if (auto m = sip::message::parse(std::move(bytes)); m && m->is_request() && sip::stamp_top_via(*m, from.flow.remote) && !sip::validate(*m))
+      return turn_away(std::move(*m), from, u, how);
+  overloaded[static_cast<std::size_t>(u)]->add();
+  unheard.add();
 }
 
 void sip_stack::refuse(const sip::message& request, const sip::arrival& from, int status, std::string_view reason) {

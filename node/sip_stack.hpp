@@ -13,6 +13,7 @@
 #include "sip/transaction/layer.hpp"
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace skald::node {
@@ -41,6 +42,18 @@ struct sip_stack_ports {
   roles::edge_state& edge;       // likewise
 };
 
+// Port: where calls wait for their turn. Called by the stack, on its thread.
+class request_keeper {
+public:
+  // Whether it may be done now.
+  virtual bool at_once(roles::urgency u, const sip::arrival& from) = 0;
+  // To be given to sip_stack::take() or turn_away() later. Also what there is no room for: that is turned away at once.
+  virtual void keep(roles::urgency u, sip::message m, const sip::arrival& from) = 0;
+
+protected:
+  ~request_keeper() = default;
+};
+
 // One thread.
 class sip_stack {
 public:
@@ -48,7 +61,16 @@ public:
 
   // Parsed, and stamped with received and rport (not on links); not yet validated.
   void receive(sip::message m, const sip::arrival& from);
-  // Before a datagram is even parsed: false drops it.
+  // Without one nothing waits.
+  void set_keeper(request_keeper& k) { keeper_ = &k; }
+  // What was kept, and has its turn.
+  void take(sip::message m, const sip::arrival& from) { transactions_.receive(std::move(m), from); }
+  // What is turned away because of overload: counted, and answered or not.
+  void turn_away(sip::message m, const sip::arrival& from, roles::urgency u, roles::fate how);
+  void turn_away(std::string bytes, const sip::arrival& from, roles::urgency u, roles::fate how); // unread
+  // Of the room for transactions, registrations are kept from the last quarter, calls from the last tenth.
+  bool has_room(roles::urgency u) const;
+  // Where there are no lines: before a datagram is parsed. False: there is no room for it.
   bool hears(const ip_address& source, std::string_view bytes);
   void flow_gone(const sip::flow& f);
 
@@ -57,10 +79,10 @@ public:
   std::size_t transactions() const { return transactions_.size(); }
 
 private:
-  bool admitted(const sip::message& request, const sip::arrival& from);
   void refuse(const sip::message& request, const sip::arrival& from, int status, std::string_view reason);
 
   sip::message_sender& sender_;
+  request_keeper* keeper_ = nullptr;
   roles::admission admission_;
   sip::dns_cache cache_;
   roles::worker_env env_;

@@ -15,25 +15,23 @@ namespace {
 constexpr std::size_t slot_bytes = 65'536;
 
 metrics::counter received("skald_udp_received_total", "Datagrams received.");
+metrics::counter lost("skald_udp_kernel_lost_total", "Datagrams that the kernel threw away, since the socket's buffer was full.");
 metrics::counter sent("skald_udp_sent_total", "Datagrams sent.");
 metrics::counter queue_full("skald_udp_dropped_total", "Datagrams not sent.", R"(reason="queue_full")");
 metrics::counter refused("skald_udp_dropped_total", "Datagrams not sent.", R"(reason="kernel_refused")");
 
 // The kernel's stamp (SO_TIMESTAMPNS) against the same clock; a clock that was set in between says nothing.
-duration waited_since(const msghdr& m) {
-  for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(const_cast<msghdr*>(&m), c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS) continue;
-    timespec then{}, now{};
-    std::memcpy(&then, CMSG_DATA(c), sizeof then);
-    ::clock_gettime(CLOCK_REALTIME, &now);
-    const duration d = seconds(now.tv_sec - then.tv_sec) + duration((now.tv_nsec - then.tv_nsec) / 1000);
-    return d > duration{0} && d < seconds(60) ? d : duration{0};
-  }
-  return duration{0};
+duration waited_since(const cmsghdr& c) {
+  timespec then{}, now{};
+  std::memcpy(&then, CMSG_DATA(&c), sizeof then);
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const duration d = seconds(now.tv_sec - then.tv_sec) + duration((now.tv_nsec - then.tv_nsec) / 1000);
+  return d > duration{0} && d < seconds(60) ? d : duration{0};
 }
 
 void set_options(int fd, bool v4) {
   set_option(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
+  set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
   set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   set_option(fd, SOL_SOCKET, SO_RCVBUF, udp_buffer_bytes);
   set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, udp_buffer_bytes); // past net.core.rmem_max, where we may
@@ -75,8 +73,8 @@ void udp_socket::start() {
 }
 
 void udp_socket::read_ready() {
-  for (std::size_t round = 0; round < udp_rounds_max; ++round)
-    if (read_batch() < udp_batch) break;
+  const mono_time until = loop_.now() + udp_read_time;
+  while (read_batch() == udp_batch && loop_.now() < until) {}
   start(); // re-arming reports data that is still there
 }
 
@@ -91,16 +89,32 @@ std::size_t udp_socket::read_batch() {
     headers[i].msg_hdr.msg_name = &from[i];
     headers[i].msg_hdr.msg_namelen = sizeof from[i];
   }
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(timespec))> stamp; // of the first one only
-  headers[0].msg_hdr.msg_control = stamp.data();
-  headers[0].msg_hdr.msg_controllen = stamp.size();
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(timespec)) + CMSG_SPACE(sizeof(std::uint32_t))> of_first;
+  headers[0].msg_hdr.msg_control = of_first.data();
+  headers[0].msg_hdr.msg_controllen = of_first.size();
   const int n = ::recvmmsg(fd_.get(), headers.data(), udp_batch, MSG_DONTWAIT, nullptr);
   if (n <= 0) return 0; // EAGAIN, or an ICMP error that belongs to no flow of ours
   received.add(static_cast<std::uint64_t>(n));
-  user_.on_waited(waited_since(headers[0].msg_hdr));
+  look_at(headers[0].msg_hdr);
   for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i)
     user_.on_datagram(*this, from_sockaddr(from[i]), {buffers_.get() + i * slot_bytes, headers[i].msg_len});
   return static_cast<std::size_t>(n);
+}
+
+// How long the first of a batch had waited, and how many the kernel has thrown away so far (SO_RXQ_OVFL: since the
+// socket was made, told only once it is not 0).
+void udp_socket::look_at(const msghdr& first) {
+  duration waited{0};
+  for (cmsghdr* c = CMSG_FIRSTHDR(&first); c != nullptr; c = CMSG_NXTHDR(const_cast<msghdr*>(&first), c)) {
+    if (c->cmsg_level != SOL_SOCKET) continue;
+    if (c->cmsg_type == SCM_TIMESTAMPNS) waited = waited_since(*c);
+    if (c->cmsg_type != SO_RXQ_OVFL) continue;
+    std::uint32_t all = 0;
+    std::memcpy(&all, CMSG_DATA(c), sizeof all);
+    lost.add(all - lost_before_); // it wraps, and so does this
+    lost_before_ = all;
+  }
+  user_.on_waited(waited);
 }
 
 bool udp_socket::send(const endpoint& to, std::string_view bytes) {

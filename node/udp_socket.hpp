@@ -7,6 +7,7 @@
 #include "node/socket_address.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,7 +16,7 @@
 namespace skald::node {
 
 inline constexpr std::size_t udp_batch = 32;
-inline constexpr std::size_t udp_rounds_max = 8;      // batches read before timers and sends have their turn
+inline constexpr duration udp_read_time = milliseconds(2); // reading goes on for that long before others have their turn
 inline constexpr std::size_t udp_send_queue_max = 8192; // datagrams waiting while the socket's buffer is full
 inline constexpr int udp_buffer_bytes = 8 << 20;
 
@@ -53,6 +54,7 @@ private:
   udp_socket(loop& on, owned_fd fd, udp_user& user);
   void read_ready();
   std::size_t read_batch();
+  void look_at(const msghdr& first);
   void on_turn_end() override;
   void flush();
 
@@ -64,6 +66,7 @@ private:
   std::unique_ptr<char[]> buffers_; // udp_batch of message_bytes_max each, touched only as far as filled
   std::vector<outgoing> queue_;     // the first used_ are to be sent; the rest keep their memory
   std::size_t used_ = 0;
+  std::uint32_t lost_before_ = 0;
   bool deferred_ = false;
   bool waiting_ = false;            // for the socket's buffer to drain
 };

@@ -81,34 +81,37 @@ void worker::stop() {
 // ---- in
 
 void worker::on_datagram(udp_socket& on, const endpoint& from, std::string_view bytes) {
-  if (!user_->hears(from.ip, bytes)) return;
-  if (is_stun(bytes)) {
-    keep_alives.add();
-    if (const auto answer = stun_answer(bytes, from)) on.send(from, *answer);
-    return;
-  }
-  if (is_keep_alive(bytes)) return keep_alives.add();
-  auto m = parse(bytes);
-  if (!m) return unparsable.add();
-  if (m->is_request() && !sip::stamp_top_via(*m, from)) return unparsable.add(); // an answer would find nobody
   const sip::flow f{
       .transport = sip::transport::udp, .worker = config_.index, .serial = 0, .local = on.local(), .remote = from};
-  dispatch(std::move(*m), {.flow = f, .at = loop_.now()});
+  const sip::arrival a{.flow = f, .at = came_};
+  if (user_->takes(bytes, a)) take_up(bytes, a);
+}
+
+void worker::take_up(std::string_view bytes, const sip::arrival& from) {
+  const bool datagram = from.flow.transport == sip::transport::udp;
+  if (datagram && is_stun(bytes)) {
+    keep_alives.add();
+    if (const auto answer = stun_answer(bytes, from.flow.remote)) send(from.flow, *answer);
+    return;
+  }
+  if (datagram && is_keep_alive(bytes)) return keep_alives.add();
+  auto m = parse(bytes);
+  if (!m) return unparsable.add();
+  // On links the peer is known by its certificate, and answers go back on the link. Elsewhere one would find nobody.
+  if (m->is_request() && !from.from_link() && !sip::stamp_top_via(*m, from.flow.remote)) return unparsable.add();
+  if (datagram) dispatch(std::move(*m), from);
+  else user_->on_message(std::move(*m), from);
 }
 
 void worker::dispatch(sip::message m, const sip::arrival& from) {
   if (m.is_request() && group_.workers.size() > 1)
-    if (const auto owner = group_.index.owner(m, config_.index, from.at); owner && *owner != config_.index)
+    if (const auto owner = group_.index.owner(m, config_.index, loop_.now()); owner && *owner != config_.index)
       return hand_over(*owner, std::move(m), from);
   user_->on_message(std::move(m), from);
 }
 
 void worker::on_stream_message(std::string bytes, const sip::arrival& from) {
-  auto m = parse(bytes);
-  if (!m) return unparsable.add();
-  // On links the peer is known by its certificate, and answers go back on the link.
-  if (m->is_request() && !from.from_link() && !sip::stamp_top_via(*m, from.flow.remote)) return unparsable.add();
-  user_->on_message(std::move(*m), from);
+  if (from.from_link() || user_->takes(bytes, from)) take_up(bytes, from);
 }
 
 void worker::on_stream_gone(const sip::flow& f) {

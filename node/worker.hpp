@@ -41,10 +41,11 @@ class worker_user {
 public:
   // Parsed, and stamped with received and rport (not on links); not yet validated.
   virtual void on_message(sip::message m, const sip::arrival& from) = 0;
-  // How long what is read now from a UDP socket had waited there.
-  virtual void on_waited(duration d) { static_cast<void>(d); }
-  // Before a datagram is even parsed: false drops it.
-  virtual bool hears(const ip_address& source, std::string_view bytes) { return static_cast<void>(source), static_cast<void>(bytes), true; }
+  // Before what came from outside is even parsed. False: it has to wait; the user keeps a copy and gives it to
+  // worker::take_up() when its time comes, or never.
+  virtual bool takes(std::string_view bytes, const sip::arrival& from) {
+    return static_cast<void>(bytes), static_cast<void>(from), true;
+  }
   // A stream ended, of this worker, or one of another worker that this one has sent on; what is sent on it from now on is
   // refused. It may be told twice.
   virtual void on_flow_gone(const sip::flow& f) = 0;
@@ -81,6 +82,8 @@ public:
   loop& events() { return loop_; }
   worker_group& group() { return group_; }
   const worker_config& config() const { return config_; } // after bind() with the real ports
+  // Parses and passes on what takes() had kept back.
+  void take_up(std::string_view bytes, const sip::arrival& from);
   // A message that belongs to another worker: its user sees it there as if it had arrived there.
   void hand_over(std::uint16_t to, sip::message m, const sip::arrival& from);
   // A verified `sip/2` link that the cluster thread accepted. Any thread.
@@ -104,7 +107,7 @@ public:
   bool alive(const sip::flow& f) const override;
 
 private:
-  void on_waited(duration d) override { user_->on_waited(d); }
+  void on_waited(duration d) override { came_ = loop_.now() - d; }
   void on_datagram(udp_socket& on, const endpoint& from, std::string_view bytes) override;
   void on_stream_message(std::string bytes, const sip::arrival& from) override;
   void on_stream_gone(const sip::flow& f) override;
@@ -123,6 +126,7 @@ private:
   std::vector<std::unique_ptr<udp_socket>> sockets_; // in the order of config_.addresses
   stream_pool streams_;
   std::unordered_map<std::uint32_t, std::uint16_t> lent_; // streams here that other workers have sent on: one bit each
+  mono_time came_{}; // when the kernel had the first of the batch that is read now
   std::jthread thread_;
 };
 

@@ -39,7 +39,7 @@ struct certified_names {
 // What the transport knows about a message that arrived.
 struct arrival {
   sip::flow flow;
-  mono_time at;
+  mono_time at;              // datagrams: when the kernel had it
   node_id peer{};             // links: the node at the other end, verified by its certificate; else zero
   std::string sni{};          // TLS: the name the peer asked for
   std::shared_ptr<const certified_names> certified{}; // TLS; null: nothing is known of who the peer is

@@ -49,6 +49,8 @@ public:
 
 // Named limits (RFC-less): over them new requests are answered 503 by the layer's owner.
 inline constexpr std::size_t transactions_max = 400'000;
+// Over so many server transactions answers to REGISTER over UDP are no longer kept for repetitions (timer J).
+inline constexpr std::size_t register_answers_max = 50'000;
 
 class transaction_layer {
 public:

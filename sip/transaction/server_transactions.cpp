@@ -124,6 +124,27 @@ void server_transactions::respond(server_id id, const message& response) {
        response.status() < 200 ? non_invite_server::input::respond_provisional
                                : non_invite_server::input::respond_final,
        t.where, bytes);
+  if (answers_anew(request_method(id), response.status())) forget_soon(id);
+}
+
+// RFC 3261 §26.3.2.4: a challenge is said once, and no state is kept for who has not shown credentials; its repetition is
+// challenged again. Where many come the same is done for all answers to REGISTER, which can be done twice (§10.3): a
+// wave of registrations must not take the place of calls.
+bool server_transactions::answers_anew(std::string_view method, int status) const {
+  return status == 401 || status == 407 || (status >= 200 && method == "REGISTER" && by_id_.size() > register_answers_max);
+}
+
+std::string_view server_transactions::request_method(server_id id) const {
+  const auto it = by_id_.find(id);
+  return it == by_id_.end() ? std::string_view{} : it->second->key.view().method;
+}
+
+void server_transactions::forget_soon(server_id id) {
+  const auto it = by_id_.find(id);
+  if (it == by_id_.end()) return;
+  timer_id& end = it->second->timers.end;
+  ctx_.timers.cancel(end);
+  end = ctx_.timers.at(ctx_.clk.now(), [this, id] { fire<non_invite_server>(id, &transaction_timers::end, non_invite_server::input::timer_j); });
 }
 
 void server_transactions::respond_invite(transaction& t, invite_server& machine, const message& response) {

@@ -27,6 +27,9 @@ private:
   transaction* find(const message& request, std::string_view method) const;
   transaction& create(const message& request, const arrival& from);
   void receive_ack(message request, const arrival& from);
+  bool answers_anew(std::string_view method, int status) const;
+  std::string_view request_method(server_id id) const;
+  void forget_soon(server_id id);
   void respond_invite(transaction& t, invite_server& machine, const message& response);
   void remember_legacy_ack(transaction& t, const message& response);
   template <class Machine>

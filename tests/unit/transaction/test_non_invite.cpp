@@ -87,6 +87,34 @@ TEST_CASE(
   CHECK(s.sent.empty());
 }
 
+TEST_CASE("non-invite server: a challenge is not kept, and its repetition is challenged again (§26.3.2.4)") {
+  script s;
+  s.receive(request_text("REGISTER"));
+  s.layer.respond(s.server, response(401, "REGISTER"));
+  s.pass(duration::zero());
+  CHECK(s.layer.size() == 0);
+  CHECK(s.timers.size() == 0);
+  s.receive(request_text("REGISTER"));
+  s.layer.respond(s.server, response(401, "REGISTER"));
+  CHECK(s.take() == lines{"request REGISTER", "server ended", "request REGISTER"});
+  CHECK(s.take_sent().size() == 2);
+}
+
+TEST_CASE("non-invite server: over a limit answers to REGISTER are not kept, others are") {
+  script s;
+  const auto fill = [&](const char* method, const char* branch) {
+    s.receive(request_text(method, branch));
+    s.layer.respond(s.server, response(200, method));
+    s.sent.clear();
+  };
+  for (std::size_t i = 0; i <= register_answers_max; ++i) fill("MESSAGE", ("z9hG4bK" + std::to_string(i)).c_str());
+  const std::size_t before = s.layer.size();
+  fill("REGISTER", "z9hG4bKr");
+  fill("MESSAGE", "z9hG4bKm");
+  s.pass(duration::zero());
+  CHECK(s.layer.size() == before + 1);
+}
+
 TEST_CASE("non-invite server: over a stream it ends at once after its answer") {
   script s(transport::tcp);
   s.receive(request_text("REGISTER"));
