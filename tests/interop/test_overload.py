@@ -100,7 +100,7 @@ def refused(c, kind):
 
 
 def turned_away(c):
-    return refused(c, "registration") + c.nodes[0].metric("skald_sip_unheard_total")
+    return refused(c, "registration") + refused(c, "flood")
 
 
 def register_in_the_end(p, seconds=60):
@@ -124,7 +124,8 @@ def register_in_the_end(p, seconds=60):
 def recovers(c):
     ended = time.monotonic()
     wait_for("the node is at ease again", 10, lambda: level(c) == 0, 0.2)
-    print(f"     at ease {time.monotonic() - ended:.1f} s after the flood", flush=True)
+    print(f"     at ease {time.monotonic() - ended:.1f} s after the flood; lost in the kernel: "
+          f"{c.nodes[0].metric('skald_udp_kernel_lost_total'):.0f} of {c.nodes[0].metric('skald_udp_received_total'):.0f}", flush=True)
 
 
 def insist(p, message, match, to=None):
@@ -143,22 +144,17 @@ def answer_to(m):
 
 
 def call(caller, callee):
-    """INVITE, 407, INVITE, 486, ACK; how often 503 came before. Any other end is a call that failed: as a registration is,
-    nine times of ten, so three tries are few. One 503 may be: a node that got no processor for a third of a second is not
-    sure of its view for a moment, and a queue that stands though all registrations are dropped reaches calls too."""
-    for tries in range(3):
-        invite = caller.invite_request(callee.user)
-        answer = insist(caller, invite, answer_to(invite))
-        caller.ack_failure(invite, answer)
-        if answer.status == 407:
-            invite = caller.authorized(invite, answer)
-            answer = through(caller, callee, invite)
-            caller.ack_failure(invite, answer)
-        if answer.status != 503:
-            break
-        time.sleep(0.5)
+    """INVITE, 407, INVITE, 486, ACK. Any other end is a call that failed. Gives how long it took."""
+    began = time.monotonic()
+    invite = caller.invite_request(callee.user)
+    answer = insist(caller, invite, answer_to(invite))
+    caller.ack_failure(invite, answer)
+    assert answer.status == 407, answer.start
+    invite = caller.authorized(invite, answer)
+    answer = through(caller, callee, invite)
+    caller.ack_failure(invite, answer)
     assert answer.status == 486, answer.start
-    return tries
+    return time.monotonic() - began
 
 
 def through(caller, callee, invite):
@@ -181,9 +177,8 @@ def through(caller, callee, invite):
 
 
 def calls_go_on(caller, callee):
-    told = sum(call(caller, callee) for _ in range(20))
-    print(f"     20 calls, {told} times 503 before", flush=True)
-    assert told <= 5, f"{told} times 503 to calls"
+    took = sorted(call(caller, callee) for _ in range(20))
+    print(f"     20 calls, {took[10] * 1000:.0f} ms in the middle, {took[-1] * 1000:.0f} ms at most", flush=True)
 
 
 @scenario("a flood of registrations from many addresses: some are turned away, calls are not, and it ends by itself")
@@ -193,7 +188,9 @@ def _(c):
     with flood(c, 200):
         calls_go_on(alice, bob)
         print(f"     Retry-After heard by a phone: {register_in_the_end(phone(c, 2))}", flush=True)
-    assert refused(c, "established") == 0
+    assert refused(c, "established") == 0 and refused(c, "call") == 0
+    status = c.nodes[0].cli("status")
+    assert status["memory_mb"] <= status["memory_budget_mb"], status
     recovers(c)
     assert phone(c, 3).register().status == 200
 
@@ -205,6 +202,7 @@ def _(c):
     with flood(c, 1):
         calls_go_on(alice, bob)
         register_in_the_end(phone(c, 4))
+    assert refused(c, "established") == 0 and refused(c, "flood") > 0
     recovers(c)
 
 
