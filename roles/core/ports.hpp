@@ -83,13 +83,14 @@ struct worker_env {
 };
 
 // The seam between `term` and the registrar: a REGISTER at its owner, authenticated or not yet. The topmost Path value
-// is ours (the edge's token) and tells transport, addresses and edge. `reply` is called once, maybe later. `not_owner`: the AoR
+// is ours (the edge's token) and tells transport, addresses and edge. `reply` is called once, maybe later. `again`: another owner may have begun it.
+// `not_owner`: the AoR
 // has another owner now, or this one may not act as it just now: nothing was acknowledged, and the request may go there; the
 // response (500) is for who does not want that.
 class registrar_port {
 public:
   virtual ~registrar_port() = default;
-  virtual void handle(sip::message request, std::move_only_function<void(sip::message response, bool not_owner)> reply) = 0;
+  virtual void handle(sip::message request, bool again, std::move_only_function<void(sip::message response, bool not_owner)> reply) = 0;
   // Told of each binding that an acknowledged registration took from one flow to another: its former edge has to hear
   // of it (sip.md §6). Set once, before the first request.
   struct moved_binding {

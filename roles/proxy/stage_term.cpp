@@ -14,7 +14,7 @@ namespace {
 metrics::counter forks_cut("skald_proxy_forks_cut_total", "Bindings not rung because Max-Breadth was spent.");
 
 void run_registrar(worker& w, const context_ptr& c, const std::string& aor) {
-  w.registrar.handle(c->request, [&w, alive = w.alive, weak = std::weak_ptr(c), aor](sip::message response, bool not_owner) {
+  w.registrar.handle(c->request, c->again, [&w, alive = w.alive, weak = std::weak_ptr(c), aor](sip::message response, bool not_owner) {
     const context_ptr c = weak.lock();
     if (!*alive || !c) return;
     if (not_owner && enter_moved(w, c, aor)) return;

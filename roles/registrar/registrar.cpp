@@ -71,6 +71,7 @@ bool same_flow(const sip::token& a, const sip::token& b) {
 struct registrar::job {
   sip::message request;
   std::move_only_function<void(sip::message, bool)> reply;
+  bool again = false; // another owner may have begun it
   facts_ptr facts;
   std::string to_tag;
   std::string aor;
@@ -120,10 +121,11 @@ std::optional<register_refusal> registrar::whose(job& j) {
   return std::nullopt;
 }
 
-void registrar::handle(sip::message request, std::move_only_function<void(sip::message, bool)> reply) {
+void registrar::handle(sip::message request, bool again, std::move_only_function<void(sip::message, bool)> reply) {
   requests.add();
   auto j = std::make_shared<job>();
   j->request = std::move(request);
+  j->again = again;
   j->reply = std::move(reply);
   j->facts = env_.cluster.facts();
   j->to_tag = tag();
@@ -198,6 +200,7 @@ void registrar::write(const job_ptr& j) {
   r.now = env_.cluster.store().cluster_time();
   r.nonce_made = j->who.nonce_made;
   r.repeated = j->who.repeated;
+  r.again = j->again;
   r.flows_gone = flows_gone(*j);
   env_.cluster.store().write(
       dht::table::bindings, dht::key_of_aor(j->aor),

@@ -21,7 +21,7 @@ public:
   registrar(worker_env& env, authenticator& auth) : env_(env), auth_(auth) {}
 
   // Worker's thread. `reply` is called once, on this worker, maybe before handle() returns; not after the registrar's end.
-  void handle(sip::message request, std::move_only_function<void(sip::message response, bool not_owner)> reply) override;
+  void handle(sip::message request, bool again, std::move_only_function<void(sip::message response, bool not_owner)> reply) override;
 
   void on_moved(std::function<void(const moved_binding&)> hook) override { on_moved_ = std::move(hook); }
 

@@ -51,7 +51,7 @@ private:
   // RFC 3261 §10.3 steps 6 and 7: with the Call-ID that made the binding, CSeq has to be higher. A phone that rebooted
   // counts from 1 again: the nonce that it used says which of the two is newer (sip.md §4).
   bool in_order(const binding& b) const {
-    return b.call_id != r_.wanted.call_id || r_.wanted.cseq > b.cseq || r_.nonce_made > b.updated;
+    return b.call_id != r_.wanted.call_id || r_.wanted.cseq > b.cseq || (r_.again && r_.wanted.cseq == b.cseq) || r_.nonce_made > b.updated;
   }
 
   bool matches(const wanted_contact& w, const binding& b) const {

@@ -27,6 +27,7 @@ struct registration {
   unix_ms now = 0;            // cluster time
   unix_ms nonce_made = 0;     // of the nonce its digest used; 0: not known
   bool repeated = false;      // the very same request was carried out before: answer the same, change nothing
+  bool again = false;         // another owner may have begun it: what it left of this very request is no later one
   // Bindings of the instance whose flow is known to be gone, as they were when that was seen.
   struct gone {
     std::string item;

@@ -104,7 +104,7 @@ sip::message bench::send(const phone& p) {
   auto request = sip::message::parse(request_of(p));
   REQUIRE(request.has_value());
   std::optional<sip::message> answer;
-  registrar.handle(std::move(*request), [&answer](sip::message m, bool) {
+  registrar.handle(std::move(*request), again, [&answer](sip::message m, bool) {
     REQUIRE_FALSE(answer.has_value()); // exactly one
     answer = std::move(m);
   });

@@ -149,6 +149,7 @@ public:
   bench();
   ~bench();
   // One request on the wire, one answer.
+  bool again = false; // of what is sent: as if another owner had begun it
   sip::message send(const phone& p);
   // As a phone does: sends, answers the challenge, and returns what came then. `p` keeps nonce, nc and CSeq.
   sip::message register_with_digest(phone& p);

@@ -139,7 +139,7 @@ TEST_CASE("digest: the next owner knows what was used, by the nonces table (sip.
   registrar next(b.env, next_auth);
   ++p.cseq, p.contact = "<sip:mallory@203.0.113.66>";
   std::optional<sip::message> answer;
-  next.handle(*sip::message::parse(b.request_of(p)), [&](sip::message m, bool) { answer = std::move(m); });
+  next.handle(*sip::message::parse(b.request_of(p)), false, [&](sip::message m, bool) { answer = std::move(m); });
   REQUIRE(answer.has_value());
   CHECK(answer->status() == 401);
   CHECK(is_stale(*answer));
@@ -232,7 +232,7 @@ TEST_CASE("digest: before the cluster has a key nobody is challenged in vain: 50
   facts->keys = std::make_shared<key_ring>();
   b.cluster.now = facts;
   std::optional<sip::message> answer;
-  b.registrar.handle(*sip::message::parse(request), [&](sip::message m, bool) { answer = std::move(m); });
+  b.registrar.handle(*sip::message::parse(request), false, [&](sip::message m, bool) { answer = std::move(m); });
   REQUIRE(answer.has_value());
   CHECK(answer->status() == 500);
 }

@@ -38,6 +38,23 @@ TEST_CASE("order: another Call-ID is bound by no order (RFC 3261 §10.3 step 7)"
   CHECK(b.bindings()[0].call_id == "call-2");
 }
 
+TEST_CASE("order: what a former owner left of this very request does not stand against it, and of a later one does") {
+  bench::bench b;
+  phone p;
+  p.cseq = 10;
+  REQUIRE(b.register_with_digest(p).status() == 200);
+  const auto before = b.bindings()[0].updated;
+  b.seconds_pass(1);
+  ++p.nc; // the former owner has given its use of the nonce back
+  CHECK(b.send(p).status() == 500);
+  b.again = true, ++p.nc;
+  CHECK(b.send(p).status() == 200);
+  REQUIRE(b.bindings().size() == 1);
+  CHECK(b.bindings()[0].updated > before);
+  --p.cseq, ++p.nc;
+  CHECK(b.send(p).status() == 500);
+}
+
 TEST_CASE("order: a phone that rebooted counts from 1 again; its nonce is newer than the binding (sip.md §4)") {
   bench::bench b;
   phone p;
@@ -70,7 +87,7 @@ TEST_CASE("store: the 200 waits for the acknowledgement, and is given on the wor
   b.cluster.kept.held = true;
   auto request = sip::message::parse(b.request_of(p));
   int answered = 0;
-  b.registrar.handle(std::move(*request), [&](sip::message m, bool) { answered = m.status(); });
+  b.registrar.handle(std::move(*request), false, [&](sip::message m, bool) { answered = m.status(); });
   CHECK(answered == 0);
   const std::size_t posted = b.flows.posted;
   b.cluster.kept.release();
@@ -87,7 +104,7 @@ TEST_CASE("store: a registrar that is gone is not called back") {
   int answered = 0;
   {
     registrar short_lived(b.env, b.auth);
-    short_lived.handle(*sip::message::parse(b.request_of(p)), [&](sip::message m, bool) { answered = m.status(); });
+    short_lived.handle(*sip::message::parse(b.request_of(p)), false, [&](sip::message m, bool) { answered = m.status(); });
   }
   b.cluster.kept.release();
   CHECK(answered == 0);
