@@ -16,7 +16,10 @@ metrics::counter attached("skald_legs_total", "Requests to UAs and foreign serve
 metrics::counter replaced("skald_leg_waiters_replaced_total", "Waiters of a leg whose place a newer copy took.");
 metrics::counter late("skald_leg_copies_late_total", "Copies that came after the one that replaces them.");
 metrics::counter paused("skald_leg_rounds_paused_total", "Requests held back: their UA had answered the same 5 s before.");
-metrics::counter unremembered("skald_leg_limit_total", "Legs without memory, waiters and responses over a limit.");
+constexpr std::string_view limit_name = "skald_leg_limit_total", limit_help = "What a worker's legs did not remember, being over a limit.";
+metrics::counter legs_unremembered(limit_name, limit_help, R"(what="leg")");
+metrics::counter waiters_displaced(limit_name, limit_help, R"(what="waiter")");
+metrics::counter responses_unremembered(limit_name, limit_help, R"(what="response")");
 metrics::counter farewells("skald_orphan_calls_ended_total", "2xx that nobody took: acknowledged and ended with BYE.");
 
 bool is_invite(const sip::message& m) {
@@ -127,7 +130,7 @@ void legs::attach(const leg_ptr& l, waiter who) {
   for (const waiter& w : l->waiters)
     if (same(w) || is_subscribers(l->r.attempt)) out.push_back(w);
   if (out.empty() && l->waiters.size() >= waiters_per_leg_max) {
-    unremembered.add();
+    waiters_displaced.add();
     out.push_back(l->waiters.front());
   }
   for (const waiter& w : out)
@@ -168,7 +171,7 @@ void legs::begin(waiter who, leg_request r) {
     l->known = true;
     by_key_[l->r.key] = l;
   } else {
-    unremembered.add();
+    legs_unremembered.add();
     index_.release(l->r.key, env_.worker);
   }
   const mono_time now = env_.clock.now(), earliest = index_.quiet_until(l->r.ua);
@@ -279,7 +282,7 @@ void legs::remember(const leg_ptr& l, const sip::message& response) {
       return m.status() == status && tag_of(m, sip::header::to) == tag && m.line("RSeq") == rseq;
     });
     if (had) return;
-    if (l->provisional.size() >= responses_per_leg_max) return unremembered.add();
+    if (l->provisional.size() >= responses_per_leg_max) return responses_unremembered.add();
     l->provisional.push_back(response);
     return;
   }
@@ -291,7 +294,7 @@ void legs::remember(const leg_ptr& l, const sip::message& response) {
   }
   for (const sip::message& m : l->successes)
     if (tag_of(m, sip::header::to) == tag) return;
-  if (l->successes.size() >= responses_per_leg_max) return unremembered.add();
+  if (l->successes.size() >= responses_per_leg_max) return responses_unremembered.add();
   if (is_invite(l->r.request) && l->successes.empty()) {
     unacknowledged_.emplace(l->caller, l);
     index_.expect_ack(l->caller, env_.worker);
