@@ -216,8 +216,10 @@ void cluster_unit::join_tick() {
   // An active node goes on looking while it is alone: two founders' halves must find each other.
   const bool lonely = alive_count(*view_) < 2;
   bool waiting = membership_->state() == dht::member_state::joining;
-  if (waiting ? !membership_->joined() && join_ticks_ % 4 == 0 : lonely) look_for_seeds(!waiting);
-  if (!membership_->joined() || lonely)
+  // Nor is a joiner there that has only met other joiners.
+  const bool lost = waiting && (!membership_->joined() || !others_serve(*view_));
+  if (waiting ? lost && join_ticks_ % 4 == 0 : lonely) look_for_seeds(!waiting);
+  if (lost || !membership_->joined() || lonely)
     for (const dht::mesh_peer& p : mesh_->peers()) {
       if (!link_address(p.id)) on_body_wanted(p.id, 0); // it showed its record once, in a datagram that may be lost
       membership_->contact(p.id, clock_.now());

@@ -127,8 +127,9 @@ void process::join_tick() {
   if (leaving_) return;
   const bool lonely = alive_count(*view_) < 2;
   bool waiting = membership_->state() == dht::member_state::joining;
-  if (waiting ? !membership_->joined() && join_ticks_ % 4 == 0 : lonely) look_for_seeds();
-  if (!membership_->joined() || lonely)
+  const bool lost = waiting && (!membership_->joined() || !others_serve(*view_));
+  if (waiting ? lost && join_ticks_ % 4 == 0 : lonely) look_for_seeds();
+  if (lost || !membership_->joined() || lonely)
     for (const machine_id p : mesh_->peers()) {
       const node_id peer = home_.at(p).spec.id;
       if (!addresses_.contains(peer)) on_body_wanted(peer, 0); // it showed its record once, and that may be lost
