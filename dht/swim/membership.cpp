@@ -60,8 +60,7 @@ void membership::contact(const node_id& peer_id, mono_time now) {
   const peer* p = table_.find(peer_id);
   if (joined_ && p != nullptr && p->known.alive()) return;
   if (!joined_) contacts_.insert(peer_id);
-  exchange_sent_ = now;
-  send_list(peer_id, frame_type::members_exchange);
+  ask_for_list(peer_id, now);
 }
 
 void membership::set_state(member_state s, mono_time now) {
@@ -313,8 +312,13 @@ void membership::ping(peer& p, std::uint32_t sequence, const node_id& on_behalf_
   send(p);
 }
 
-void membership::send_list(const node_id& to, frame_type type) {
-  members_list l{.cluster_time = time_.time(last_turn_), .facts = {}, .agreed = base_.current()};
+void membership::ask_for_list(const node_id& to, mono_time now) {
+  exchange_sent_ = moment(now);
+  send_list(to, frame_type::members_exchange, exchange_sent_);
+}
+
+void membership::send_list(const node_id& to, frame_type type, std::uint64_t asked) {
+  members_list l{.cluster_time = time_.time(last_turn_), .facts = {}, .agreed = base_.current(), .asked = asked};
   l.facts.reserve(table_.all().size());
   for (const auto& p : table_.all()) l.facts.push_back(p->known);
   links_.send(to, {type, 1, encode(l)});

@@ -151,7 +151,8 @@ private:
   void take_time(const members_list& l, const node_id& from, mono_time now);
   bool others_serve() const;
   void ask_for_time(mono_time now);
-  void send_list(const node_id& to, frame_type type);
+  void ask_for_list(const node_id& to, mono_time now);
+  void send_list(const node_id& to, frame_type type, std::uint64_t asked);
 
   // membership_watch.cpp: heartbeats, probes, suspicion
   void alive(peer& p, mono_time now);
@@ -181,6 +182,10 @@ private:
   void send(const peer& to);
   void ping(peer& p, std::uint32_t sequence, const node_id& on_behalf_of = {});
   accuser me() const { return config_.self.head(); }
+  // A number for a moment, that an answer says again; never 0.
+  static std::uint64_t moment(mono_time t) {
+    return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(t.time_since_epoch()).count()) + 1;
+  }
   bool is_self(const peer& p) const { return &p == self_; }
 
   membership_config config_;
@@ -209,7 +214,7 @@ private:
   mono_time started_, last_turn_;
   mono_time next_beat_, next_silence_, next_random_, next_dead_, next_gossip_, next_housekeeping_;
   mono_time exchange_free_ = never; // no other full exchange is begun before
-  mono_time exchange_sent_ = never;
+  std::uint64_t exchange_sent_ = 0; // the last one: an older peer's reply does not say which one it answers
   mono_time damped_until_ = never;
   mono_time alone_at_ = never; // last seen to be isolated
   std::optional<member_state> wanted_state_; // while damped

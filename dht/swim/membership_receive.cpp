@@ -14,6 +14,7 @@ metrics::counter exchanges("skald_swim_exchanges_total", "Full exchanges of the 
 metrics::counter refutations("skald_swim_refutations_total", "Suspicions of this node that it refuted");
 
 constexpr int differing_ticks = 5;       // of gossip: longer is no news on its way any more, but news that was lost
+constexpr std::chrono::seconds time_trip_max{1}; // of an exchange that tells the time
 constexpr int exchange_pause_ticks = 10; // of gossip, between two exchanges that this node begins
 
 // May `f` replace what is known? A removed node returns only with a new life: a refutation that comes after its
@@ -193,7 +194,7 @@ void membership::on_frame(const node_id& from, const frame& f, mono_time now) {
       take_time(*list, from, now);
     }
     merge_list(*list, &from, now);
-    if (f.type == frame_type::members_exchange) send_list(from, frame_type::members_reply);
+    if (f.type == frame_type::members_exchange) send_list(from, frame_type::members_reply, list->asked);
   }
   if (neighbours_changed_) find_neighbours(now);
   publish();
@@ -202,11 +203,15 @@ void membership::on_frame(const node_id& from, const frame& f, mono_time now) {
 // consistency.md §5: a joiner steps to the time of those that serve, nobody else steps. Another joiner's time is its own
 // clock's, which may be wrong by an hour.
 void membership::take_time(const members_list& l, const node_id& from, mono_time now) {
-  if (timed_) return;
+  const std::uint64_t asked = l.asked != 0 ? l.asked : exchange_sent_;
+  if (timed_ || asked == 0 || asked > moment(now)) return;
+  // A reply that was long under way, in a stream that stood still, tells the time of when it was sent.
+  const auto trip = std::chrono::microseconds(moment(now) - asked);
+  if (trip > time_trip_max) return;
   const auto sender = std::ranges::find(l.facts, from, &fact::id);
   if (sender == l.facts.end() || !sender->serving()) return;
   timed_ = true;
-  time_.step(l.cluster_time + std::chrono::duration_cast<milliseconds>((now - exchange_sent_) / 2).count(), now);
+  time_.step(l.cluster_time + std::chrono::duration_cast<milliseconds>(trip / 2).count(), now);
 }
 
 bool membership::others_serve() const {
@@ -281,9 +286,8 @@ void membership::compare_base(peer& p, mono_time now) {
 
 void membership::begin_exchange(const node_id& with, mono_time now) {
   exchange_free_ = now + config_.timing.gossip * exchange_pause_ticks;
-  exchange_sent_ = now;
   exchanges.add();
-  send_list(with, frame_type::members_exchange);
+  ask_for_list(with, now);
 }
 
 void membership::compare_views(const node_id& with, mono_time now) {

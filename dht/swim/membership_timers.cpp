@@ -93,8 +93,7 @@ void membership::ping_the_dead(mono_time now) {
   next_dead_ = now + config_.timing.dead_ping;
   if (!joined_)
     for (const node_id& c : contacts_) {
-      exchange_sent_ = now;
-      send_list(c, frame_type::members_exchange);
+      ask_for_list(c, now);
     }
   if (table_.alive() == table_.all().size() || self_->known.state == member_state::left) return;
   table_.pick(1, rng_, picked_, [](const peer& p) { return p.known.state == member_state::dead; });

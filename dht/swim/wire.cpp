@@ -4,6 +4,7 @@
 #include "dht/view/body_codec.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace skald::dht {
 namespace {
@@ -148,11 +149,12 @@ std::string encode(const members_list& l) {
   std::string out;
   out.reserve(32 + 48 * l.facts.size() + 20 * l.agreed.members.size());
   pack::writer w(out);
-  w.array(3);
+  w.array(4);
   w.uint(static_cast<std::uint64_t>(std::max<unix_ms>(l.cluster_time, 0)));
   w.array(l.facts.size());
   for (const fact& f : l.facts) put_fact(w, f);
   put_base(w, l.agreed);
+  w.uint(l.asked);
   return out;
 }
 
@@ -169,6 +171,7 @@ result<members_list> decode_members(std::string_view body) {
       for (std::size_t i = 0; i < n && r.ok(); ++i) out.facts.push_back(get_fact(r));
     }
     if (f.next()) get_base(r, out.agreed);
+    if (f.next()) out.asked = r.number<std::uint64_t>(std::numeric_limits<std::uint64_t>::max());
   }
   if (!r.ok()) return std::unexpected(errc::malformed);
   return out;

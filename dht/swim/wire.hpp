@@ -60,6 +60,7 @@ struct members_list {
   unix_ms cluster_time = 0; // the sender's, when it sent
   std::vector<fact> facts;
   base agreed; // the sender's base; epoch 0: it has none
+  std::uint64_t asked = 0; // members_exchange: a moment of the sender's own; members_reply: that moment again. 0: not said
 };
 inline constexpr std::size_t members_list_max = 16384;
 inline constexpr std::size_t base_members_max = 8192;

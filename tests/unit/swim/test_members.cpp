@@ -201,6 +201,26 @@ TEST_CASE("members: contacts are asked until one answers; a link's ping is answe
   CHECK(one.frames[0].second.type == frame_type::link_pong);
 }
 
+TEST_CASE("time: a reply that stood still in a stream is not stepped to; the next one is (consistency §5)") {
+  lone one;
+  one.m.set_state(member_state::joining, one.time.now());
+  membership joiner{{.self = lone::id_of(6), .body = {.version = 3, .name = "six"}}, one, one, one, one.time, one.random, one.time.now()};
+  const auto reply = [&](unix_ms when, std::uint64_t asked) {
+    joiner.on_frame(lone::id_of(9), {frame_type::members_reply, 1, encode(members_list{when, {{lone::id_of(9), {1, 0}, member_state::active, 0}}, {}, asked})}, one.time.now());
+  };
+  const auto moment = [&] { return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(one.time.now().time_since_epoch()).count()) + 1; };
+  const unix_ms before = one.time.wall();
+  const std::uint64_t asked = moment();
+  joiner.contact(lone::id_of(9), one.time.now());
+  one.time.advance(seconds(74));
+  reply(before, asked);
+  CHECK(std::abs((joiner.time().time(one.time.now()) - one.time.wall())) < 100);
+  CHECK_FALSE(joiner.joined()); // somebody serves whose time is not known
+  reply(one.time.wall() + 5000, moment() - 2000);
+  CHECK(joiner.joined());
+  CHECK(std::abs(joiner.time().time(one.time.now()) - one.time.wall() - 5001) < 10);
+}
+
 TEST_CASE("time: a joiner steps to those that serve; a clock that is an hour wrong moves nobody (consistency §5)") {
   swim_net net(lan(4, 0, 8));
   const int late = net.start(0);

@@ -128,7 +128,7 @@ TEST_CASE("wire: a base whose members are not sorted, or twice, is refused") {
 }
 
 TEST_CASE("wire: lists of members read back; every truncation is an error") {
-  members_list l{1'700'000'000'000, {}, {7, {id_of(1), id_of(2), id_of(9)}}};
+  members_list l{1'700'000'000'000, {}, {7, {id_of(1), id_of(2), id_of(9)}}, 12345};
   for (std::uint8_t i = 0; i < 40; ++i) l.facts.push_back({id_of(i), {i, i}, static_cast<member_state>(i % 5), i});
   const std::string whole = encode(l);
   const auto read = decode_members(whole);
@@ -136,5 +136,6 @@ TEST_CASE("wire: lists of members read back; every truncation is an error") {
   CHECK(read->cluster_time == l.cluster_time);
   CHECK(read->facts == l.facts);
   CHECK(read->agreed == l.agreed);
+  CHECK(read->asked == l.asked);
   for (std::size_t n = 0; n < whole.size(); ++n) CHECK_FALSE(decode_members(whole.substr(0, n)));
 }
