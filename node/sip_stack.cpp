@@ -80,7 +80,9 @@ bool sip_stack::has_room(roles::urgency u) const {
 }
 
 // Over a stream nothing is sent again: dropped without a word, a phone would wait there for half a minute.
+// What was taken before it was sent again has its answer: no second one, another.
 void sip_stack::turn_away(sip::message m, const sip::arrival& from, roles::urgency u, roles::fate how) {
+  if (transactions_.knows(m)) return transactions_.receive(std::move(m), from);
   overloaded[static_cast<std::size_t>(u)]->add();
   const bool silent = how == roles::fate::drop && (!sip::is_stream(from.flow.transport) || u == roles::urgency::flood);
   if (silent || m.method_id() == sip::method::ack) return unheard.add();
@@ -89,7 +91,7 @@ void sip_stack::turn_away(sip::message m, const sip::arrival& from, roles::urgen
 
 void sip_stack::turn_away(std::string bytes, const sip::arrival& from, roles::urgency u, roles::fate how) {
   const bool silent = how == roles::fate::drop && (!sip::is_stream(from.flow.transport) || u == roles::urgency::flood);
-  if (!silent)
+  if (!silent) // this one is parsed, for its answer
     if (auto m = sip::message::parse(std::move(bytes)); m && m->is_request() && sip::stamp_top_via(*m, from.flow.remote) && !sip::validate(*m))
       return turn_away(std::move(*m), from, u, how);
   overloaded[static_cast<std::size_t>(u)]->add();
