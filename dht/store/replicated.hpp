@@ -1,5 +1,5 @@
 #pragma once
-// The store of one node (consistency.md §3, §4 as far as §11 asks for now): owner-coordinated writes with counted acks,
+// The store of one node (consistency.md §3, §4): owner-coordinated writes with counted acks,
 // copies that merge, a full merge with all other holders whenever a partition's lists change, restart from disk.
 //
 // Everything runs on the cluster thread but what store_api says otherwise. The composition hands it each new view

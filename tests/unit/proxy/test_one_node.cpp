@@ -57,22 +57,20 @@ TEST_CASE("one node: a call, both sides here, with ACK, re-INVITE and BYE from e
   CHECK_FALSE(ack->has(sip::header::route));
   CHECK(t.c.store.count(dht::table::dialogs) == 1);
 
-  SUBCASE("the caller hangs up") {
+  const auto caller_hangs_up = [&] {
     t.alice.in_dialog_as_caller(t.n, *ok, "BYE");
     const auto bye = t.bob.take_request("BYE");
     REQUIRE_MESSAGE(bye, t.c.trace);
     t.bob.respond(*bye, 200);
     t.c.settle();
     CHECK(t.alice.take_response(200));
+  };
+  SUBCASE("the caller hangs up") {
+    caller_hangs_up();
   }
   SUBCASE("a node that does not serve passes what is within the dialog") {
     t.c.set_facts([](cluster_facts& f) { f.serving = false, f.isolated = true; });
-    t.alice.in_dialog_as_caller(t.n, *ok, "BYE");
-    const auto bye = t.bob.take_request("BYE");
-    REQUIRE_MESSAGE(bye, t.c.trace);
-    t.bob.respond(*bye, 200);
-    t.c.settle();
-    CHECK(t.alice.take_response(200));
+    caller_hangs_up();
   }
   SUBCASE("a node that has just started and knows no cluster key yet ends no dialog by a 481") {
     std::shared_ptr<const key_ring> keys;
@@ -82,12 +80,7 @@ TEST_CASE("one node: a call, both sides here, with ACK, re-INVITE and BYE from e
     REQUIRE_MESSAGE(later, t.c.trace);
     CHECK(later->has(sip::header::retry_after));
     t.c.set_facts([&](cluster_facts& f) { f.keys = keys, f.serving = true; });
-    t.alice.in_dialog_as_caller(t.n, *ok, "BYE");
-    const auto bye = t.bob.take_request("BYE");
-    REQUIRE_MESSAGE(bye, t.c.trace);
-    t.bob.respond(*bye, 200);
-    t.c.settle();
-    CHECK(t.alice.take_response(200));
+    caller_hangs_up();
   }
   SUBCASE("the callee refreshes, and hangs up") {
     t.bob.in_dialog_as_callee(t.n, *invite, "INVITE");
