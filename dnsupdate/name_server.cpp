@@ -2,6 +2,7 @@
 
 #include "base/encoding.hpp"
 #include "base/metrics.hpp"
+#include "base/source.hpp"
 #include "dnsupdate/knot.hpp"
 
 #include <algorithm>
@@ -18,17 +19,12 @@ using packet_ptr = std::unique_ptr<knot_pkt_t, decltype(&knot_pkt_free)>;
 
 constexpr std::uint16_t type_ixfr = 251, type_axfr = 252, type_any = 255;
 
-ip_address source_key(ip_address a) {
-  if (!a.is_v4()) std::fill(a.bytes.begin() + 8, a.bytes.end(), std::uint8_t{0});
-  return a;
-}
-
 std::string name_of(const knot_dname_t* d) { return d == nullptr ? std::string{} : from_dname({reinterpret_cast<const char*>(d), knot_dname_size(d)}); }
 
 } // namespace
 
 bool answer_limit::take(const ip_address& source, mono_time now) {
-  const ip_address key = source_key(source);
+  const ip_address key = source_of(source);
   auto found = buckets_.find(key);
   if (found == buckets_.end()) {
     if (buckets_.size() >= sources_max) {

@@ -1,5 +1,6 @@
 #include "roles/core/admission.hpp"
 
+#include "base/source.hpp"
 #include "sip/message/name_addr.hpp"
 #include "sip/message/uri.hpp"
 
@@ -19,6 +20,7 @@ constexpr double level_least = 0.005;
 
 constexpr std::uint32_t refusals_per_interval = refusals_per_second / 10;
 constexpr std::uint32_t retry_least_s = 3, retry_spread_s = 27;
+constexpr double retry_first_spread_s = 6; // before the level has risen: who is turned away in the first second is many, too
 
 constexpr std::size_t at(urgency u) { return static_cast<std::size_t>(u); }
 
@@ -72,13 +74,13 @@ admission::admission(rng& random) : random_(random), refusals_left_(refusals_at_
 }
 
 void admission::heard(const ip_address& source) {
-  const std::uint64_t h = std::hash<ip_address>{}(source);
+  const std::uint64_t h = std::hash<ip_address>{}(source_of(source));
   for (std::size_t r = 0; r < rows; ++r) ++counts_[r][mix(h ^ seeds_[r]) % columns];
   ++total_;
 }
 
 bool admission::heavy(const ip_address& source) const {
-  const std::uint64_t h = std::hash<ip_address>{}(source);
+  const std::uint64_t h = std::hash<ip_address>{}(source_of(source));
   std::uint32_t least = ~0u;
   for (std::size_t r = 0; r < rows; ++r) least = std::min(least, counts_[r][mix(h ^ seeds_[r]) % columns]);
   return least > heavy_least && least > total_ / heavy_share;
@@ -166,7 +168,7 @@ double admission::level() const {
 }
 
 std::uint32_t admission::retry_after_s() {
-  const double reach = 1 + retry_spread_s * std::min(1.0, level());
+  const double reach = std::max(retry_first_spread_s, 1 + retry_spread_s * std::min(1.0, level()));
   return retry_least_s + static_cast<std::uint32_t>(random_.below(static_cast<std::uint64_t>(reach)));
 }
 

@@ -60,7 +60,7 @@ class admission {
 public:
   explicit admission(rng& random);
 
-  // Everything from outside, once, before it is read.
+  // Everything from outside, once, before it is read. A source is an IPv4 address, or the /64 of an IPv6 one.
   void heard(const ip_address& source);
   // Whether that is to wait behind everybody else.
   bool floods(const ip_address& source) const { return pressed() && heavy(source); }
