@@ -146,7 +146,7 @@ outcome<void> append_log::append(std::string_view batch) {
   }
   if (auto r = write(*file_, size_, batch); !r) return r;
   if (next_)
-    if (auto r = write(*next_, next_size_, batch); !r) next_.reset(); // only the rewriting has failed
+    if (auto r = write(*next_, next_size_, batch); !r) give_up_rewrite(); // only that has failed
   return {};
 }
 
@@ -181,8 +181,12 @@ outcome<void> append_log::begin_rewrite() {
   auto file = std::make_shared<handle>();
   file->fd = ::open(next_path().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
   if (file->fd < 0) return error(next_path(), "cannot open");
-  if (!write_all(file->fd, magic)) return error(next_path(), "cannot write");
   next_ = std::move(file);
+  if (!write_all(next_->fd, magic)) {
+    auto failed = error(next_path(), "cannot write");
+    give_up_rewrite();
+    return failed;
+  }
   next_size_ = magic.size();
   return {};
 }
@@ -190,8 +194,14 @@ outcome<void> append_log::begin_rewrite() {
 outcome<void> append_log::rewrite(std::string_view batch) {
   if (!next_) return std::unexpected(failure{next_path() + ": the rewriting of the log failed"});
   auto r = write(*next_, next_size_, batch);
-  if (!r) next_.reset();
+  if (!r) give_up_rewrite();
   return r;
+}
+
+// What it has written would fill a disk that is full as it is.
+void append_log::give_up_rewrite() {
+  next_.reset();
+  ::unlink(next_path().c_str());
 }
 
 outcome<void> append_log::finish_rewrite() {

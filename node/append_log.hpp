@@ -40,6 +40,7 @@ private:
   append_log(std::string path, handle_ptr file, std::uint64_t size);
   outcome<void> write(handle& to, std::uint64_t& size, std::string_view batch);
   std::string next_path() const { return path_ + ".new"; }
+  void give_up_rewrite();
   void sync_loop(const std::stop_token& stop);
 
   std::string path_;

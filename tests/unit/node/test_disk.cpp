@@ -9,6 +9,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -166,6 +167,29 @@ TEST_CASE("append log: rewriting keeps what is appended meanwhile, and an unfini
   auto log = append_log::open(path);
   CHECK(replayed(**log) == std::vector<std::string>{"live", "meanwhile", "after"});
   CHECK_FALSE(std::filesystem::exists(path + ".new"));
+}
+
+TEST_CASE("append log: a rewriting for which there is no room gives back what it took, and the log goes on") {
+  const folder f;
+  const auto path = f.path + "/volatile.log";
+  auto log = append_log::open(path);
+  REQUIRE((*log)->append("old").has_value());
+  REQUIRE((*log)->begin_rewrite().has_value());
+  rlimit whole{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &whole) == 0);
+  const rlimit little{4096, whole.rlim_max};
+  auto* const before = std::signal(SIGXFSZ, SIG_IGN);
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &little) == 0);
+  CHECK_FALSE((*log)->rewrite(std::string(8192, 'x')).has_value());
+  CHECK_FALSE(std::filesystem::exists(path + ".new"));
+  REQUIRE((*log)->append("on").has_value());
+  REQUIRE((*log)->begin_rewrite().has_value());
+  for (int i = 0; i < 3; ++i) CHECK((*log)->rewrite(std::string(1000, 'y')).has_value());
+  REQUIRE((*log)->append(std::string(1100, 'z')).has_value()); // fits into the log, not into the new one
+  CHECK_FALSE(std::filesystem::exists(path + ".new"));
+  ::setrlimit(RLIMIT_FSIZE, &whole);
+  std::signal(SIGXFSZ, before);
+  CHECK(replayed(**log) == std::vector<std::string>{"old", "on", std::string(1100, 'z')});
 }
 
 TEST_CASE("append log: killed while it writes, nothing that was acknowledged is missing") {
