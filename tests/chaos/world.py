@@ -18,7 +18,7 @@ from lab import Lab, wait_for  # noqa: E402
 DOMAIN = "skald.test"
 program = os.path.join(os.environ.get("SKALD_BUILD", os.path.join(root, "build")), "tests", "chaos", "chaos_load")
 NAT_MAPPING_S = 60
-STATE_MB = 24  # of the small file system of the node whose disk fills
+STATE_MB = 64  # of the small file system of the node whose disk fills: four times what it holds at the full rate (docs/operations.md)
 
 
 class WireLab(Lab):
