@@ -232,9 +232,9 @@ inline constexpr duration leave_deadline = seconds(15);
 inline constexpr duration directory_period = std::chrono::minutes(10);
 inline constexpr duration join_retry = milliseconds(500);
 inline constexpr duration watch_period = milliseconds(500);
-inline constexpr duration trouble_lasts = seconds(1);        // failing links count after link_failing_after besides
+inline constexpr duration trouble_lasts = watch_period;      // seen twice; failing links count after link_failing_after besides
 inline constexpr duration well_after = seconds(5);
-inline constexpr duration step_back_patience = seconds(5);   // for handing over what a broken disk or link may hold up
+inline constexpr duration step_back_patience = watch_period; // then its share is others' as if it had died: what it acknowledged, they hold
 // Nodes of which an address is kept, members and others: over it those that are no members are forgotten.
 inline constexpr std::size_t link_addresses_max = 2 * dht::members_max;
 

@@ -13,6 +13,7 @@ struct call {
   std::vector<std::string> routes;
   unsigned cseq = 0;
   int challenges = 0;
+  std::size_t refusals = 0; // 503s: each time the next edge is tried (RFC 3263 §4.3)
   std::size_t near_edge = 0, far_edge = 0; // the caller's, and the callee's once it has rung
   unsigned near_falls = 0, far_falls = 0;
   mono_time began{};
@@ -70,7 +71,7 @@ void calls::start() {
 }
 
 void calls::attempt(const std::shared_ptr<call>& c) {
-  c->near_edge = c->caller->at;
+  c->near_edge = (c->caller->at + c->refusals) % world_.edges.size();
   c->far_edge = c->callee->bound_at;
   c->story += fmt::format(" | {} ms: {} to {}", (world_.events.now() - c->began) / milliseconds(1), world_.edges[c->near_edge].name, world_.edges[c->far_edge].name);
   if (!world_.edges[c->near_edge].up) { // its phone looks for another edge
@@ -115,6 +116,7 @@ void calls::forget(const std::shared_ptr<call>& c) {
 }
 
 void calls::failed(const std::shared_ptr<call>& c, int status) {
+  if (status == 503) ++c->refusals;
   c->story += fmt::format(", {} after {} ms", status, (world_.events.now() - c->began) / milliseconds(1));
   forget(c);
   if (status == -1 || !edges_lived(*c)) {
