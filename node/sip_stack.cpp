@@ -54,9 +54,21 @@ void sip_stack::receive(sip::message m, const sip::arrival& from) {
   // What another edge took in is not turned away here: it was counted there. A REGISTER had its turn before it was read.
   const roles::urgency u = from.from_link() ? roles::urgency::established : roles::urgency_of(m, env_.cluster.facts()->config->emergency);
   const bool waits = u == roles::urgency::call && keeper_ != nullptr && !keeper_->at_once(u, from);
+  if (refused_before(m, from)) return;
   if ((has_room(u) && !waits) || transactions_.knows(m)) return transactions_.receive(std::move(m), from);
   if (keeper_ != nullptr && has_room(u)) return keeper_->keep(u, std::move(m), from);
   turn_away(std::move(m), from, u, admission_.turn_away(u));
+}
+
+void sip_stack::take(sip::message m, const sip::arrival& from) {
+  if (!refused_before(m, from)) transactions_.receive(std::move(m), from);
+}
+
+// A repetition of what was refused while it was under way, or stood in the same line.
+bool sip_stack::refused_before(const sip::message& m, const sip::arrival& from) {
+  if (m.method_id() == sip::method::ack || !refusals_.has(m, env_.clock.now())) return false;
+  refuse(m, from, 503, {});
+  return true;
 }
 
 bool sip_stack::hears(const ip_address& source, std::string_view bytes) {
@@ -86,6 +98,7 @@ void sip_stack::turn_away(sip::message m, const sip::arrival& from, roles::urgen
   overloaded[static_cast<std::size_t>(u)]->add();
   const bool silent = how == roles::fate::drop && (!sip::is_stream(from.flow.transport) || u == roles::urgency::flood);
   if (silent || m.method_id() == sip::method::ack) return unheard.add();
+  refusals_.note(m, env_.clock.now());
   refuse(m, from, 503, {});
 }
 

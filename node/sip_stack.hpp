@@ -3,6 +3,7 @@
 // registrar and the proxy core, put together. No I/O: the worker of a node has one, and each simulated machine.
 #include "roles/core/admission.hpp"
 #include "roles/core/authenticator.hpp"
+#include "roles/core/refusals.hpp"
 #include "roles/core/replay.hpp"
 #include "roles/proxy/core.hpp"
 #include "roles/proxy/edge_state.hpp"
@@ -64,7 +65,7 @@ public:
   // Without one nothing waits.
   void set_keeper(request_keeper& k) { keeper_ = &k; }
   // What was kept, and has its turn.
-  void take(sip::message m, const sip::arrival& from) { transactions_.receive(std::move(m), from); }
+  void take(sip::message m, const sip::arrival& from);
   // What is turned away because of overload: counted, and answered or not.
   void turn_away(sip::message m, const sip::arrival& from, roles::urgency u, roles::fate how);
   void turn_away(std::string bytes, const sip::arrival& from, roles::urgency u, roles::fate how); // unread
@@ -79,11 +80,13 @@ public:
   std::size_t transactions() const { return transactions_.size(); }
 
 private:
+  bool refused_before(const sip::message& m, const sip::arrival& from);
   void refuse(const sip::message& request, const sip::arrival& from, int status, std::string_view reason);
 
   sip::message_sender& sender_;
   request_keeper* keeper_ = nullptr;
   roles::admission admission_;
+  roles::refusals refusals_;
   sip::dns_cache cache_;
   roles::worker_env env_;
   roles::authenticator auth_;

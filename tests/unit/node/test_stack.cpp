@@ -137,6 +137,27 @@ TEST_CASE("stack: a repetition that waited too long is answered by its transacti
   CHECK(n.sent.take().empty());
 }
 
+TEST_CASE("stack: a repetition of what was refused is refused again, however much room there is then") {
+  lonely_node n;
+  const std::string invite = request("INVITE", "sip:bob@example.com", "one");
+  n.keeper.full = true; // the request and its repetition stand in the line together
+  n.receive(invite, phone);
+  n.receive(invite, phone);
+  REQUIRE(n.keeper.kept.size() == 2);
+  n.stack.turn_away(n.keeper.kept[0].first, n.keeper.kept[0].second, roles::urgency::call, roles::fate::refuse);
+  CHECK(n.sent.take() == std::vector{503});
+  n.stack.take(n.keeper.kept[1].first, n.keeper.kept[1].second);
+  CHECK(n.sent.take() == std::vector{503});
+  n.keeper.full = false;
+  n.receive(invite, phone);
+  CHECK(n.sent.take() == std::vector{503});
+  n.receive(request("INVITE", "sip:bob@example.com", "two"), phone); // the next try is another request
+  CHECK(n.sent.take().back() == 407);
+  n.clock.advance(seconds(70));
+  n.receive(invite, phone); // nobody sends the first one again by now
+  CHECK(n.sent.take().back() == 407);
+}
+
 TEST_CASE("stack: a repetition of what is under way does not wait again") {
   lonely_node n;
   const std::string invite = request("INVITE", "sip:bob@example.com", "one");
