@@ -96,7 +96,9 @@ control_reply reply_write(const dht::write_result& w, const json& answer) {
   case dht::write_error::not_owner: return reply_failure({"the owner changed meanwhile", "try again"}, 503);
   case dht::write_error::not_acknowledged: return reply_failure({"not enough nodes could confirm the change", "see: skald members"}, 503);
   case dht::write_error::overloaded: return reply_failure({"too many changes of this key are waiting", "try again"}, 503);
-  case dht::write_error::refused: return reply_failure({"refused"}, 409);
+  case dht::write_error::refused:
+    if (w.refusal == dht::put_conflict) return reply_failure({"somebody else changed it in the same moment", "try again"}, 409);
+    return reply_failure({"refused"}, 409);
   case dht::write_error::not_active: return reply_failure({"this node is not active yet", "see: skald status"}, 503);
   }
   return reply_failure({"refused"}, 500);
@@ -364,7 +366,11 @@ void control_routes::set_dns(const control_request& r, respond done) {
   }
   for (const dht::change& c : changes)
     if (const auto checked = roles::check_setting(c.item, c.value); !checked && !c.remove) return done(reply_failure(checked.error(), 400));
-  put_settings(std::move(changes), {{"server", server}}, std::move(done));
+  json answer{{"server", server}};
+  // The key stays, so that nothing is lost by an empty word; who wants it gone is told how.
+  if (server.empty() && tsig.empty() && services_.shared->stored().contains("dns.tsig.secret"))
+    answer["note"] = "nothing is published any more; the TSIG key is kept (to remove it: skald set dns.tsig.secret '')";
+  put_settings(std::move(changes), std::move(answer), std::move(done));
 }
 
 void control_routes::tls(const control_request&, respond done) { ask_all("tls", "node", std::move(done)); }

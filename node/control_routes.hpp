@@ -91,11 +91,18 @@ private:
   void list_aliases(const control_request&, respond done);
   void add_alias(const control_request&, respond done);
   void delete_alias(const control_request&, respond done);
-  void write_alias(roles::subscriber who, const std::string& alias, respond done);
+  void write_alias(roles::subscriber who, const std::string& alias, std::uint64_t read, respond done);
   using signposts_gone = std::move_only_function<void(dht::write_result, std::size_t dropped)>;
   void drop_signposts(const std::string& aor, std::vector<std::string> aliases, signposts_gone done, std::size_t dropped = 0);
   // The subscriber himself, or the refusal: nobody, an alias, in doubt.
-  void with_subscriber(const std::string& aor, respond done, std::move_only_function<void(roles::subscriber, respond)> then);
+  // `read`: dht::condition_of() what stands there.
+  void with_subscriber(const std::string& aor, respond done, std::move_only_function<void(roles::subscriber, std::uint64_t read, respond)> then);
+  // Changes his record over what was read: when somebody else changed it meanwhile it is read and changed again, so of two
+  // commands at two nodes neither undoes the other.
+  using subscriber_edit = std::function<void(roles::subscriber&)>;
+  void edit_subscriber(const std::string& aor, subscriber_edit edit, respond done, std::move_only_function<void(dht::write_result, respond)> then,
+                       unsigned tries = edit_tries_max);
+  static constexpr unsigned edit_tries_max = 8;
 
   void ask_all(const std::string& what, const std::string& sort_key, respond done);
   void put_settings(std::vector<dht::change> changes, nlohmann::json answer, respond done);

@@ -44,8 +44,13 @@ void control_routes::add_user(const control_request& r, respond done) {
     if (there && !there->alias_of.empty()) return done(reply_failure(is_an_alias(*there), 409));
     if (there) return done(reply_failure({fmt::format("{} exists already", aor), "change it with: skald user passwd " + aor}, 409));
     if (!f.firm) return done(reply_failure({"no node that must know could be asked", "see: skald members"}, 503));
-    services_.store->put(dht::table::subscribers, key, {roles::put_subscriber(roles::make_subscriber(aor, password, now()))},
-                         [aor, done = std::move(done)](dht::write_result w) mutable { done(reply_write(w, {{"added", aor}})); });
+    dht::change c = roles::put_subscriber(roles::make_subscriber(aor, password, now()));
+    c.made_from = roles::condition_in(f.records); // two at once: one of them is told
+    services_.store->put(dht::table::subscribers, key, {std::move(c)}, [aor, done = std::move(done)](dht::write_result w) mutable {
+      if (!w.outcome && w.refusal == dht::put_conflict)
+        return done(reply_failure({fmt::format("{} exists already", aor), "change it with: skald user passwd " + aor}, 409));
+      done(reply_write(w, {{"added", aor}}));
+    });
   });
 }
 
@@ -54,17 +59,14 @@ void control_routes::change_password(const control_request& r, respond done) {
   if (!given) return done(reply_failure(given.error(), 400));
   const auto aor = aor_of(given->aor);
   if (!aor) return done(reply_failure(aor.error(), 400));
-  with_subscriber(*aor, std::move(done), [this, password = given->password](roles::subscriber who, respond done) {
-    roles::set_password(who, password);
-    services_.store->put(dht::table::subscribers, dht::key_of_aor(who.aor), {roles::put_subscriber(who)},
-                         [aor = who.aor, done = std::move(done)](dht::write_result w) mutable { done(reply_write(w, {{"changed", aor}})); });
-  });
+  const auto set = [password = given->password](roles::subscriber& s) { roles::set_password(s, password); };
+  edit_subscriber(*aor, set, std::move(done), [aor = *aor](dht::write_result w, respond done) { done(reply_write(w, {{"changed", aor}})); });
 }
 
 void control_routes::delete_user(const control_request& r, respond done) {
   const auto aor = aor_of(r.arg("aor"));
   if (!aor) return done(reply_failure(aor.error(), 400));
-  with_subscriber(*aor, std::move(done), [this](roles::subscriber who, respond done) {
+  with_subscriber(*aor, std::move(done), [this](roles::subscriber who, std::uint64_t, respond done) {
     // The signposts first: while his record stands the command can be given again, and finds those that are left.
     drop_signposts(who.aor, who.aliases, [this, aor = who.aor, done = std::move(done)](dht::write_result w, std::size_t) mutable {
       if (!w.outcome) return done(reply_write(w, {}));
@@ -94,7 +96,8 @@ constexpr seconds import_patience{40};   // no row of a chunk is tried again lat
 struct import_job : std::enable_shared_from_this<import_job> {
   struct one {
     roles::import_row row;
-    unsigned tries = 0;
+    unsigned tries = 0, meetings = 0;
+    std::uint64_t made_from = dht::made_from_nothing;
   };
   dht::store* store = nullptr;
   const clock* time = nullptr;
@@ -119,8 +122,7 @@ struct import_job : std::enable_shared_from_this<import_job> {
       one& it = rows[index];
       ++it.tries;
       ++under_way;
-      store->put(dht::table::subscribers, dht::key_of_aor(it.row.who.aor), {roles::put_subscriber(it.row.who)},
-                 [self = shared_from_this(), index](dht::write_result w) { self->written(index, w); });
+      write(index);
     }
     pumping = false;
     if (!more() && under_way == 0 && done) {
@@ -130,7 +132,37 @@ struct import_job : std::enable_shared_from_this<import_job> {
     }
   }
 
+  void write(std::size_t index) {
+    dht::change c = roles::put_subscriber(rows[index].row.who);
+    c.made_from = rows[index].made_from;
+    store->put(dht::table::subscribers, dht::key_of_aor(rows[index].row.who.aor), {std::move(c)},
+               [self = shared_from_this(), index](dht::write_result w) { self->written(index, w); });
+  }
+
+  // Who is there already gets the new password, and keeps all else: his aliases are known by more than this record.
+  void meet(std::size_t index) {
+    store->fetch(dht::table::subscribers, dht::key_of_aor(rows[index].row.who.aor), [self = shared_from_this(), index](dht::fetch_result f) {
+      one& it = self->rows[index];
+      const auto there = roles::subscriber_in(f.records);
+      if (there && !there->alias_of.empty()) return self->refuse(index, is_an_alias(*there).what);
+      it.made_from = roles::condition_in(f.records);
+      if (there) {
+        it.row.who.aliases = there->aliases;
+        it.row.who.present_any = there->present_any;
+        it.row.who.created = there->created;
+      }
+      self->write(index);
+    });
+  }
+
+  void refuse(std::size_t index, std::string why) {
+    --under_way;
+    bad.push_back({{"line", rows[index].row.line}, {"error", std::move(why)}});
+    pump();
+  }
+
   void written(std::size_t index, const dht::write_result& w) {
+    if (!w.outcome && w.refusal == dht::put_conflict && rows[index].meetings++ < import_tries_max) return meet(index);
     --under_way;
     const one& it = rows[index];
     if (w.outcome) ++imported;

@@ -1,16 +1,32 @@
 #include "dht/store/forwarded_puts.hpp"
 
+#include "base/crypto.hpp"
+#include "base/encoding.hpp"
 #include "base/metrics.hpp"
+
+#include <algorithm>
 
 namespace skald::dht {
 namespace {
 
 metrics::counter forwarded("skald_store_puts_forwarded_total", "Writes sent to another node that owns the key");
 metrics::counter stale("skald_store_puts_stale_total", "Writes from other nodes not done: they came too late");
+metrics::counter conflicts("skald_store_puts_conflicting_total", "Conditional writes refused: somebody had changed the record since it was read");
 metrics::counter overloads("skald_store_puts_refused_total", "Writes refused: too many on their way to owners");
 
-rule unconditional(std::vector<change> changes) {
-  return [changes = std::move(changes)](const std::vector<record>&) -> std::expected<std::vector<change>, int> {
+bool still_holds(const change& c, const std::vector<record>& current) {
+  const auto there = std::ranges::find(current, c.item, &record::item);
+  if (there == current.end()) return c.made_from == made_from_nothing || c.remove;
+  return condition_of(there->value) == c.made_from || (!c.remove && there->value == c.value);
+}
+
+rule as_wanted(std::vector<change> changes) {
+  return [changes = std::move(changes)](const std::vector<record>& current) -> std::expected<std::vector<change>, int> {
+    for (const change& c : changes)
+      if (c.made_from != 0 && !still_holds(c, current)) {
+        conflicts.add();
+        return std::unexpected(put_conflict);
+      }
     return changes;
   };
 }
@@ -28,6 +44,11 @@ bool passing(write_error e) {
 }
 
 } // namespace
+
+std::uint64_t condition_of(std::string_view value) {
+  const std::uint64_t h = get_be<std::uint64_t>(std::string_view(crypto::sha256(value)).substr(0, 8));
+  return h > made_from_nothing ? h : made_from_nothing + 1;
+}
 
 void forwarded_puts::begin(table t, const ring_key& k, std::vector<change> changes, owner_writes::callback done) {
   if (ops_.size() >= puts_max) {
@@ -53,7 +74,7 @@ void forwarded_puts::attempt(std::uint64_t number) {
   op.at = *owner;
   if (*owner == c_.self) {
     const auto guard = std::weak_ptr<int>(c_.alive);
-    writes_.begin(op.table, op.key, unconditional(op.changes), [this, number, guard](write_result r) {
+    writes_.begin(op.table, op.key, as_wanted(op.changes), [this, number, guard](write_result r) {
       if (guard.lock()) result_of(number, std::move(r));
     });
     return;
@@ -88,7 +109,7 @@ void forwarded_puts::on_put(const node_id& from, store_put q) {
     return;
   }
   const auto guard = std::weak_ptr<int>(c_.alive);
-  writes_.begin(q.table, q.key, unconditional(std::move(q.changes)),
+  writes_.begin(q.table, q.key, as_wanted(std::move(q.changes)),
                 [this, guard, from, number = q.number](write_result r) {
                   if (!guard.lock()) return;
                   store_put_done a{number, store_put_done::done, r.refusal, {}};

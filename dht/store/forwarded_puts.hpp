@@ -1,5 +1,5 @@
 #pragma once
-// Unconditional writes from any node to whichever node owns the key, tried again when the owner changes or its link
+// Writes without a rule from any node to whichever node owns the key, tried again when the owner changes or its link
 // breaks: they may be executed twice, which changes nothing but versions. Cluster thread.
 #include "dht/store/context.hpp"
 #include "dht/store/messages.hpp"

@@ -202,7 +202,10 @@ result<store_records> store_records::decode(const frame& f) {
 frame store_put::encode() const {
   return make_frame(frame_type::store_put, [&](pack::writer& p) {
     p.array(asked != 0 ? 5 : 4).uint(number).uint(static_cast<std::uint8_t>(table)).bin(key.view()).array(changes.size());
-    for (const auto& c : changes) p.array(4).bin(c.item).bin(c.value).sint(c.expires).boolean(c.remove);
+    for (const auto& c : changes) {
+      p.array(c.made_from != 0 ? 5 : 4).bin(c.item).bin(c.value).sint(c.expires).boolean(c.remove);
+      if (c.made_from != 0) p.uint(c.made_from);
+    }
     if (asked != 0) p.sint(asked);
   });
 }
@@ -224,6 +227,7 @@ result<store_put> store_put::decode(const frame& f) {
         c.value = one.bin();
         c.expires = one.sint();
         c.remove = one.boolean();
+        c.made_from = one.uint();
         bounded(one, c.item, c.value);
         q.changes.push_back(std::move(c));
       }

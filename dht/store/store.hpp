@@ -67,7 +67,14 @@ struct change {
   std::string value;
   unix_ms expires = 0;
   bool remove = false;
+  // put(): not 0: only over what it was made from, condition_of() that; else all of the put is refused (put_conflict). A
+  // put that finds itself done already is not: it may be carried out twice.
+  std::uint64_t made_from = 0;
 };
+// Of the value that stood there, or of nothing. Never 0.
+std::uint64_t condition_of(std::string_view value);
+inline constexpr std::uint64_t made_from_nothing = 1;
+inline constexpr int put_conflict = -2; // write_result::refusal
 // All items of the key in that table, those too that no node here has seen. First in a list of changes.
 inline change remove_all() { return {std::string(floor_item), {}, 0, true}; }
 
@@ -104,7 +111,7 @@ public:
   virtual void write(table t, const ring_key& k, rule r, std::move_only_function<void(write_result)> done) = 0;
   // From the local copy if this node answers for the key, else from the key's live list. Deadline 2 s.
   virtual void fetch(table t, const ring_key& k, std::move_only_function<void(fetch_result)> done) = 0;
-  // An unconditional set of changes at whichever node owns the key (forwarded over a link if need be): what the control
+  // A set of changes without a rule, maybe conditional, at whichever node owns the key (forwarded over a link if need be): what the control
   // API and the edges use (settings, subscribers, dialogs). Deadline 2 s.
   virtual void put(table t, const ring_key& k, std::vector<change> changes,
                    std::move_only_function<void(write_result)> done) = 0;

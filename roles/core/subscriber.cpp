@@ -143,6 +143,12 @@ dht::change put_subscriber(const subscriber& s) { return {std::string(the_item),
 
 dht::change delete_subscriber() { return {std::string(the_item), {}, 0, true}; }
 
+std::uint64_t condition_in(std::span<const dht::record> records) {
+  for (const dht::record& r : records)
+    if (r.item == the_item) return dht::condition_of(r.value);
+  return dht::made_from_nothing;
+}
+
 std::optional<subscriber> subscriber_in(std::span<const dht::record> records) {
   for (const dht::record& r : records)
     if (r.item == the_item)

@@ -52,5 +52,7 @@ dht::change put_subscriber(const subscriber& s);
 dht::change delete_subscriber();
 // The record among those of its key; nullopt: none, or unreadable.
 std::optional<subscriber> subscriber_in(std::span<const dht::record> records);
+// For a put over what was read (dht::change::made_from).
+std::uint64_t condition_in(std::span<const dht::record> records);
 
 } // namespace skald::roles

@@ -194,6 +194,26 @@ def _(c):
         assert code == 0 and text and not text.startswith(("{", "[")) and err == "", command
 
 
+@scenario("without a DNS server nothing is published, and the TSIG key is kept until it is taken away by name")
+def _(c):
+    a, b = c.by_name["a"], c.by_name["b"]
+    assert "note" not in answer(a, "dns", "set", "--server", "")
+    path = os.path.join(c.dir, "tsig.key")
+    with open(path, "w") as f:
+        f.write('key "skald" {\n\talgorithm hmac-sha256;\n\tsecret "c2VjcmV0IHNlY3JldCBzZWNyZXQh";\n};\n')
+
+    def setting(key):
+        return answer(b, "set", key)[0]
+    answer(a, "dns", "set", "--server", "127.0.0.1:5399", "--tsig-file", path)
+    wait_for("it is known elsewhere", 5, lambda: setting("dns.server")["value"] == "127.0.0.1:5399")
+    assert "TSIG key is kept" in answer(a, "dns", "set", "--server", "")["note"]
+    wait_for("it is not any more", 5, lambda: not setting("dns.server")["set"])
+    assert setting("dns.tsig.name")["value"] == "skald" and setting("dns.tsig.secret")["set"]
+    for key in ("dns.tsig.secret", "dns.tsig.name", "dns.tsig.algorithm"):
+        answer(a, "set", key, "")
+    wait_for("the key is gone", 5, lambda: not setting("dns.tsig.secret")["set"])
+
+
 @scenario("a node that is not there is exit code 3; a wrong command line 2, and names what was meant")
 def _(c):
     class absent:

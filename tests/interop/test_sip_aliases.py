@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """Aliases: set by the command line at any node, called and presented through any edge (sip.md §3)."""
+from concurrent.futures import ThreadPoolExecutor
+
 from operator_kit import answer, ask, refused
 from phone import establish
 from scenario import main, scenario
@@ -107,6 +109,23 @@ def _(bench):
 def _(bench):
     answer(bench.nodes["c"], "user", "passwd", aor(bench.sales.user), "--password-stdin", stdin="secret\n")
     assert len(listed(bench.nodes["a"], bench.sales.user)) == 2
+
+
+@scenario("an import of who is there already keeps his aliases, and two changes at once at two nodes are both there")
+def _(bench):
+    user = bench.sales.user
+    answer(bench.nodes["b"], "user", "import", "-", stdin=f"aor,password\n{aor(user)},secret\n")
+    assert len(listed(bench.nodes["a"], user)) == 2
+    extra = [aor(f"extra{i}") for i in range(6)]
+    with ThreadPoolExecutor() as pool:
+        done = [pool.submit(answer, bench.nodes["abc"[i % 3]], "user", "alias", "add", aor(user), x) for i, x in enumerate(extra)]
+        done.append(pool.submit(answer, bench.nodes["a"], "user", "passwd", aor(user), "--password-stdin", stdin="secret\n"))
+        for d in done:
+            d.result()
+    assert len(listed(bench.nodes["c"], user)) == 8, listed(bench.nodes["c"], user)
+    for x in extra:
+        answer(bench.nodes["a"], "user", "alias", "del", aor(user), x)
+    assert len(listed(bench.nodes["b"], user)) == 2
 
 
 @scenario("deleted, an alias is a 404 through every edge, may not be presented, and is free for another")

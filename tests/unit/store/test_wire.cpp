@@ -95,6 +95,9 @@ TEST_CASE("wire: the store's messages are as their stored samples") {
   holds("store_records_with_sources", store_records{5, true, {a_record("phone"), stub}, stamp, {node}});
   holds("store_put", store_put{6, table::settings, key, {{"profile", "lan", 0, false}, {"inbound", "", 0, true}}}, last_element::appended);
   holds("store_put_with_time", store_put{6, table::settings, key, {{"profile", "lan", 0, false}}, 1'700'000'000'123});
+  change conditional{"", "subscriber", 0, false};
+  conditional.made_from = condition_of("before");
+  holds("store_put_conditional", store_put{6, table::subscribers, key, {conditional}, 1'700'000'000'123});
   holds("store_put_done", store_put_done{6, store_put_done::done, 0, {a_record("phone")}});
   holds("store_put_done_refused",
         store_put_done{7, static_cast<std::uint8_t>(write_error::refused), -423, {}});

@@ -250,6 +250,29 @@ TEST_CASE("store: a put reaches the owner from any node and brings its answer ba
   }
 }
 
+TEST_CASE("store: of two puts made from the same record the second is refused, from whatever node; one carried out twice is not") {
+  cluster c;
+  c.start({"", "", "", ""});
+  const auto k = key_of_aor("sip:both@example.com");
+  const auto put = [&](std::size_t n, std::string value, std::uint64_t made_from) {
+    std::optional<write_result> r;
+    change one{"", std::move(value), 0, false};
+    one.made_from = made_from;
+    c.at(n).put(table::subscribers, k, {one}, [&](write_result w) { r = std::move(w); });
+    c.run(milliseconds(100));
+    REQUIRE(r.has_value());
+    return *r;
+  };
+  CHECK(put(0, "first", made_from_nothing).outcome.has_value());
+  CHECK(put(1, "another", made_from_nothing).refusal == put_conflict);
+  CHECK(put(2, "second", condition_of("first")).outcome.has_value());
+  CHECK(put(2, "second", condition_of("first")).outcome.has_value()); // as after a lost answer
+  const auto late = put(3, "third", condition_of("first"));
+  CHECK(late.outcome.error() == write_error::refused);
+  CHECK(late.refusal == put_conflict);
+  CHECK(c.value(c.owner_of(k), k, "", table::subscribers) == "second");
+}
+
 TEST_CASE("store: a put that lay in a queue for longer than its sender waits is not done any more") {
   cluster c;
   c.start({"", "", ""});
