@@ -114,8 +114,8 @@ void add_queries(CLI::App& app, parsed& p) {
   roles->callback([&p, roles] {
     if (roles->get_subcommands().empty()) p.chosen = [&p] { return cmd_roles(p.context); };
   });
-  command(*roles, p, "set", "claim these roles from now on, until the node starts again", [&p] { return cmd_roles_set(p.context, p.roles); })
-      ->add_option("ROLES", p.roles, "role names, comma separated, or auto")->required()->delimiter(',');
+  command(*roles, p, "set", "claim these roles from now on; they hold after a restart too, until --roles or the configuration file says something else than now", [&p] { return cmd_roles_set(p.context, p.roles); })
+      ->add_option("ROLES", p.roles, "role names, comma separated; auto; or configured: what --roles or the configuration file says")->required()->delimiter(',');
   command(app, p, "status", "how this node does", [&p] { return cmd_status(p.context); });
   command(app, p, "partitions", "partitions that may miss something, and whom they wait for", [&p] { return cmd_partitions(p.context, p.flag); })
       ->add_flag("--accept-loss", p.flag, "dead nodes do not come back: what they alone may hold is given up, and named");

@@ -139,7 +139,7 @@ int cmd_drain(const cli_context& c) {
   if (!socket) return report(c, socket.error(), exit_unreachable);
   json last;
   for (json now = *a.answer;;) {
-    if (!c.json && now != last) fmt::print("draining: {} calls pass here\n", now.value("calls", 0));
+    if (!c.json && now != last) fmt::print("draining: {} calls pass here, {} ring\n", now.value("calls", 0), now.value("ringing", 0));
     std::fflush(stdout);
     last = now;
     std::this_thread::sleep_for(std::chrono::milliseconds(500));

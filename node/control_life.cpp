@@ -62,8 +62,9 @@ void control_routes::drain(const control_request& r, respond done) {
 }
 
 void control_routes::draining(const control_request&, respond done) {
-  const auto calls = services_.drain_calls();
-  done(reply_json({{"draining", calls.has_value()}, {"calls", calls.value_or(0)}}));
+  const auto left = services_.drain_left();
+  const drain_progress p = left.value_or(drain_progress{});
+  done(reply_json({{"draining", left.has_value()}, {"calls", p.calls}, {"ringing", p.ringing}}));
 }
 
 void control_routes::set_roles(const control_request& r, respond done) {

@@ -21,6 +21,11 @@ namespace skald::node {
 
 inline constexpr auto control_wait = std::chrono::seconds(120); // an import of a large chunk takes its time
 
+// What a draining node still waits for: calls that pass here, and INVITEs at its phones that have no answer yet.
+struct drain_progress {
+  std::size_t calls = 0, ringing = 0;
+};
+
 // Called on the cluster thread.
 struct control_services {
   loop* events = nullptr;
@@ -37,7 +42,7 @@ struct control_services {
   std::function<void()> accept_base;
   std::function<outcome<bool>(const std::string& der)> take_revocations; // true: it was new
   std::function<void()> drain;
-  std::function<std::optional<std::size_t>()> drain_calls; // calls that still pass here; nullopt: not draining
+  std::function<std::optional<drain_progress>()> drain_left; // nullopt: not draining
   std::function<void(std::move_only_function<void()>)> leave; // calls back when the others know
   dht::role_set built;
   std::function<dht::role_set()> permitted, claimed;

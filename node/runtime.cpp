@@ -6,6 +6,7 @@
 #include "certs/x509.hpp"
 #include "node/bundle_tls.hpp"
 #include "node/net_interfaces.hpp"
+#include "node/role_memory.hpp"
 #include "node/state_dir.hpp"
 #include "node/version.hpp"
 
@@ -29,6 +30,8 @@ dht::role_set built_roles() {
   for (const dht::role r : {dht::role::proxy, dht::role::registrar, dht::role::dns}) out.add(r);
   return out;
 }
+
+const std::vector<std::string> auto_alone{"auto"};
 
 } // namespace
 
@@ -99,18 +102,6 @@ outcome<void> runtime::bind_links() {
 
 outcome<void> runtime::start() {
   started_ = clock_.now();
-  roles_ = permitted_roles().meet(built_roles());
-  const bool auto_roles = config_.roles == std::vector<std::string>{"auto"};
-  if (auto_roles) {
-    roles_ = {}; // what is wanted, the cluster will tell
-  } else if (!config_.roles.empty()) {
-    dht::role_set asked;
-    for (const std::string& name : config_.roles) asked.add(*dht::role_from(name));
-    for (const std::string_view name : dht::names(asked))
-      if (!permitted_roles().has(*dht::role_from(name)))
-        return std::unexpected(failure{fmt::format("the certificate of {} does not permit the role {}", bundle_->name, name), "issue a bundle with --role " + std::string(name)});
-    roles_ = roles_.meet(asked);
-  }
   for (const std::string& a : config_.addresses) addresses_.push_back(*ip_address::parse(a));
   if (addresses_.empty()) {
     auto found = default_addresses();
@@ -122,6 +113,8 @@ outcome<void> runtime::start() {
   auto locked = lock_state_dir(state_dir_);
   if (!locked) return std::unexpected(locked.error());
   lock_ = owned_fd(*locked);
+  const auto auto_roles = first_roles();
+  if (!auto_roles) return std::unexpected(auto_roles.error());
 
   auto peers = peer_anchors(*bundle_, config_.peer_ca);
   if (!peers) return std::unexpected(peers.error());
@@ -138,7 +131,7 @@ outcome<void> runtime::start() {
     log::warning("dns", fmt::format("{}; this node goes on without the role dns", bound.error().what));
     roles_.bits = static_cast<std::uint16_t>(roles_.bits & ~std::to_underlying(dht::role::dns));
   }
-  cluster_ = std::make_unique<cluster_unit>(cluster_unit_config{config_, bundle_, state_dir_, addresses_, body(), auto_roles}, cluster_loop_, clock_,
+  cluster_ = std::make_unique<cluster_unit>(cluster_unit_config{config_, bundle_, state_dir_, addresses_, body(), *auto_roles}, cluster_loop_, clock_,
                                             random_, cluster_dns_.get(), [this] { on_facts(); });
   cluster_->prepare_roles = [this](dht::role_set wanted) { return prepare_roles(wanted); };
   cluster_->trust_changed = [this](const std::string& crl) { trust_changed(crl); };
@@ -176,11 +169,49 @@ dht::role_set runtime::prepare_roles(dht::role_set wanted) {
   return wanted;
 }
 
-outcome<dht::role_set> runtime::set_roles(const std::vector<std::string>& names) {
-  if (names == std::vector<std::string>{"auto"}) {
-    cluster_->set_auto_roles();
-    return cluster_->roles();
+// What the configuration says: all that may be, or what is named. `auto` is none: what is wanted, the cluster will tell.
+outcome<dht::role_set> runtime::configured_roles() const {
+  if (config_.roles == auto_alone) return dht::role_set{};
+  if (config_.roles.empty()) return permitted_roles().meet(built_roles());
+  dht::role_set asked;
+  for (const std::string& name : config_.roles) asked.add(*dht::role_from(name));
+  for (const std::string_view name : dht::names(asked))
+    if (!permitted_roles().has(*dht::role_from(name)))
+      return std::unexpected(failure{fmt::format("the certificate of {} does not permit the role {}", bundle_->name, name), "issue a bundle with --role " + std::string(name)});
+  return asked.meet(built_roles());
+}
+
+// Sets roles_; true: claims are made automatically.
+outcome<bool> runtime::first_roles() {
+  const auto configured = configured_roles();
+  if (!configured) return std::unexpected(configured.error());
+  roles_ = *configured;
+  auto kept = kept_roles(state_dir_, config_.roles);
+  if (!kept) return config_.roles == auto_alone;
+  const auto set = *kept == auto_alone ? dht::role_set{} : named_roles(*kept);
+  if (!set) {
+    log::warning("node", fmt::format("the roles that were set by hand cannot be claimed any more: {}; the configured ones hold", set.error().what));
+    return config_.roles == auto_alone;
   }
+  roles_ = *set;
+  roles_set_ = std::move(*kept);
+  log::info("node", fmt::format("roles as they were set by hand: {} (back to the configured ones: skald roles set configured)", fmt::join(roles_set_, ",")));
+  return roles_set_ == auto_alone;
+}
+
+outcome<dht::role_set> runtime::set_roles(const std::vector<std::string>& names) {
+  const bool back = names == std::vector<std::string>{"configured"};
+  const std::vector<std::string>& wanted = back ? config_.roles : names;
+  const auto set = wanted == auto_alone ? dht::role_set{} : back ? configured_roles() : named_roles(wanted);
+  if (!set) return std::unexpected(set.error());
+  if (const auto kept = back ? forget_roles(state_dir_) : keep_roles(state_dir_, names, config_.roles); !kept) return std::unexpected(kept.error());
+  roles_set_ = back ? std::vector<std::string>{} : names;
+  if (wanted == auto_alone) cluster_->set_auto_roles();
+  else cluster_->set_roles(*set);
+  return cluster_->roles();
+}
+
+outcome<dht::role_set> runtime::named_roles(const std::vector<std::string>& names) const {
   dht::role_set wanted;
   for (const std::string& name : names) {
     const auto role = dht::role_from(name);
@@ -190,8 +221,7 @@ outcome<dht::role_set> runtime::set_roles(const std::vector<std::string>& names)
     wanted.add(*role);
   }
   if (names.empty()) return std::unexpected(failure{"no role was named", "to take a node out of everything: skald drain"});
-  cluster_->set_roles(wanted);
-  return cluster_->roles();
+  return wanted;
 }
 
 // Every thread judges by the new list from now on; links whose peer it names are cut.
@@ -230,22 +260,33 @@ void runtime::take_bundle() {
   log::info("tls", fmt::format("took the renewed certificate, valid until {}", certs::date_text(renewed->not_after)));
 }
 
-// ---- draining: until no call passes here any more
+// ---- draining: until no call passes here any more, nor rings
 
 void runtime::drain_tick() {
-  query_->ask(*cluster_->facts()->view, "calls", "", [this](cluster_query::total t) {
-    drain_calls_ = 0;
+  auto seen = std::make_shared<drain_sight>();
+  for (std::size_t i = 0; i < units_.size(); ++i)
+    workers_[i]->events().post([this, seen, unit = units_[i].get()] {
+      cluster_loop_.post([seen, ringing = unit->core().unanswered()] {
+        seen->ringing.insert(ringing.begin(), ringing.end());
+        ++seen->workers_heard;
+      });
+    });
+  query_->ask(*cluster_->facts()->view, "calls", "", [this, seen](cluster_query::total t) {
     for (const json& row : t.rows)
       if (const auto edges = row.find("edges"); edges != row.end() && edges->is_array())
-        drain_calls_ += std::ranges::find(*edges, json(bundle_->name)) != edges->end() ? 1 : 0;
-    drain_quiet_ = drain_calls_ == 0 && t.silent.empty() ? drain_quiet_ + 1 : 0;
-    if (drain_quiet_ < drain_quiet_looks) {
-      cluster_loop_.timers().at(cluster_loop_.now() + drain_look, [this] { drain_tick(); });
-      return;
-    }
-    log::info("node", "no call passes here any more");
-    ::kill(::getpid(), SIGTERM); // leaves, and ends
+        seen->calls += std::ranges::find(*edges, json(bundle_->name)) != edges->end() ? 1 : 0;
+    seen->calls_known = t.silent.empty();
+    cluster_loop_.timers().at(cluster_loop_.now() + drain_look, [this, seen] { drain_judge(seen); });
   });
+}
+
+void runtime::drain_judge(const std::shared_ptr<drain_sight>& seen) {
+  drain_left_ = {seen->calls, seen->ringing.size()};
+  const bool sure = seen->calls_known && seen->workers_heard == units_.size();
+  drain_quiet_ = sure && drain_left_.calls + drain_left_.ringing == 0 ? drain_quiet_ + 1 : 0;
+  if (drain_quiet_ < drain_quiet_looks) return drain_tick();
+  log::info("node", "no call passes here any more, and none rings");
+  ::kill(::getpid(), SIGTERM); // leaves, and ends
 }
 
 outcome<void> runtime::start_control() {
@@ -290,7 +331,7 @@ control_services runtime::services() {
       drain_tick();
     }
   };
-  s.drain_calls = [this]() -> std::optional<std::size_t> { return cluster_->draining() ? std::optional(drain_calls_) : std::nullopt; };
+  s.drain_left = [this]() -> std::optional<drain_progress> { return cluster_->draining() ? std::optional(drain_left_) : std::nullopt; };
   s.leave = [this](std::move_only_function<void()> done) {
     cluster_->leave([done = std::move(done)]() mutable {
       done();
@@ -313,6 +354,7 @@ json runtime::status_lines() const {
            {"half_dead", cluster_->half_dead()}, {"draining", cluster_->draining()}, {"revocation_list", cluster_->revocations().number},
            {"revoked_certificates", cluster_->revocations().serials.size()},
            {"certificate_until", certs::date_text(bundle_->not_after)}};
+  if (!roles_set_.empty()) out["roles_set"] = roles_set_;
   if (const std::string waiting = cluster_->waiting_for(); !waiting.empty()) out["waiting_for"] = waiting;
   return out;
 }

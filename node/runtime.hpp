@@ -20,6 +20,8 @@
 
 #include <atomic>
 #include <memory>
+#include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -28,6 +30,13 @@ namespace skald::node {
 inline constexpr duration bundle_look = seconds(2);  // for a renewed certificate
 inline constexpr duration drain_look = seconds(1);   // for the calls that a draining node still has
 inline constexpr int drain_quiet_looks = 3;          // without any, before it leaves: one just answered is not noted yet
+
+// What one look at a draining node found. Cluster thread; the workers' part comes in by its queue.
+struct drain_sight {
+  std::set<std::string> ringing; // Call-IDs: both edges of a call may be here, at two workers
+  std::size_t calls = 0, workers_heard = 0;
+  bool calls_known = false;
+};
 
 class runtime {
 public:
@@ -50,10 +59,14 @@ private:
   void adopt_bindings();
   void trust_changed(const std::string& crl);
   dht::role_set prepare_roles(dht::role_set wanted);
+  outcome<dht::role_set> configured_roles() const;
+  outcome<dht::role_set> named_roles(const std::vector<std::string>& names) const;
+  outcome<bool> first_roles();
   outcome<dht::role_set> set_roles(const std::vector<std::string>& names);
   void watch_bundle();
   void take_bundle();
   void drain_tick();
+  void drain_judge(const std::shared_ptr<drain_sight>& seen);
   void stop_workers();
   nlohmann::json status_lines() const;
   control_services services();
@@ -62,6 +75,7 @@ private:
   certs::bundle_ptr bundle_;
   std::vector<ip_address> addresses_;
   dht::role_set roles_;
+  std::vector<std::string> roles_set_; // by hand, over the configured ones; empty: not
   std::string state_dir_, control_path_;
   owned_fd lock_; // let go of last: nobody else may use the state directory before everything here is closed
   system_clock clock_;
@@ -87,8 +101,8 @@ private:
   bool adopted_ = false;
   dht::view_ptr told_view_; // the last that the workers were told of
   std::int64_t bundle_seen_ = 0; // the bundle file's time of change, in ns
-  std::size_t drain_calls_ = 0;
-  int drain_quiet_ = 0;          // looks in a row that found no call
+  drain_progress drain_left_;
+  int drain_quiet_ = 0;          // looks in a row that found nothing
   std::atomic<bool> abandoned_{false}; // the process ends, and the node lives on elsewhere: no leaving
 };
 

@@ -63,6 +63,13 @@ context_ptr contexts::find(sip::server_id id) const {
   return it == by_server_.end() ? nullptr : it->second;
 }
 
+void contexts::unanswered(std::set<std::string>& call_ids) const {
+  for (const auto& [id, c] : by_server_)
+    if (c->is_invite() && !c->answered && !c->from.from_link())
+      call_ids.emplace(c->original.line(sip::header::call_id).value_or(std::string_view{}));
+  legs_.unanswered(call_ids);
+}
+
 std::string contexts::unique_tag() {
   return to_hex(env_.random.bytes(8));
 }

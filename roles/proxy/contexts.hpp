@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 
@@ -36,6 +38,9 @@ public:
                      std::shared_ptr<const name_index> names);
   context_ptr find(sip::server_id id) const;
   std::size_t size() const { return by_server_.size(); }
+  // Adds the Call-IDs of INVITEs without a final answer that this node is the edge of: its own UAs' and servers', and those
+  // that ring at them. What it only passes on between edges another node goes on with. O(requests).
+  void unanswered(std::set<std::string>& call_ids) const;
 
   // ---- upstream
   sip::message make_response(const context& c, int status) const; // of our own

@@ -186,6 +186,12 @@ std::size_t core::legs_size() const {
   return impl_->w.calls.legs().size();
 }
 
+std::set<std::string> core::unanswered() const {
+  std::set<std::string> out;
+  impl_->w.calls.unanswered(out);
+  return out;
+}
+
 std::size_t core::size() const {
   return impl_->w.calls.size();
 }

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 namespace skald::roles {
@@ -48,6 +50,8 @@ public:
   // Requests under way; for drain and metrics.
   std::size_t size() const;
   std::size_t legs_size() const;
+  // Call-IDs of the INVITEs without a final answer that this worker is the edge of. O(requests under way): for drain.
+  std::set<std::string> unanswered() const;
 
 private:
   struct impl;

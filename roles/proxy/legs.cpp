@@ -76,6 +76,11 @@ template <class What> void legs::tell(const waiter& who, What what) {
   at(who.worker, [id = who.id, what = std::move(what)](legs& there) mutable { what(there, id); });
 }
 
+void legs::unanswered(std::set<std::string>& call_ids) const {
+  for (const auto& [serial, l] : by_serial_)
+    if (is_invite(l->r.request) && !l->answered() && !l->ended) call_ids.insert(text_of(l->r.request, sip::header::call_id));
+}
+
 // ---- from who waits
 
 void legs::join(waiter_id who, leg_request r) {

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -81,6 +82,8 @@ public:
   bool on_client_ended(sip::client_id id);
 
   std::size_t size() const { return by_serial_.size(); }
+  // Adds the Call-IDs of INVITEs that have no final answer yet. O(legs).
+  void unanswered(std::set<std::string>& call_ids) const;
 
 private:
   struct waiter {

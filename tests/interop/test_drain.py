@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`skald drain`: out of DNS at once, nothing new, what runs goes on to its end, then the node leaves; progress is shown."""
+"""`skald drain`: out of DNS at once, nothing new, what runs or rings goes on to its end, then the node leaves; progress is shown."""
 import contextlib
 import json
 import subprocess
@@ -7,7 +7,7 @@ import time
 
 from cluster import skald, three_on_loopback
 from lab import wait_for
-from phone import Phone, establish
+from phone import Dialog, Phone, establish
 from scenario import main, scenario
 from sipbench import hang_up
 
@@ -52,6 +52,50 @@ def _(c):
     assert b.process.popen.returncode == 0
     wait_for("the others know", 2, lambda: a.active() == d.active() == ["a", "c"])
     assert a.metric("skald_swim_removals_total") == d.metric("skald_swim_removals_total") == 0
+
+
+@scenario("what rings is waited for too, at the caller's edge and at the callee's, and counted")
+def _(c):
+    a, b, _ = c.nodes
+    b.start()
+    c.wait_active()
+    alice, carol = (Phone(u, c.domain, (b.address, 5060)) for u in ("alice", "carol"))
+    bob = Phone("bob", c.domain, (a.address, 5060))
+    for p in (alice, bob, carol):
+        assert p.register().status == 200
+    out = alice.start_call("bob")
+    at_bob = bob.expect_request("INVITE")
+    bob.reply(at_bob, 180, "Ringing", to_tag="b1")
+    alice.expect_status(out, 180)
+    back = bob.start_call("carol")
+    at_carol = carol.expect_request("INVITE")
+    carol.reply(at_carol, 180, "Ringing", to_tag="c1")
+    bob.expect_status(back, 180)
+    drain = subprocess.Popen([skald, "drain", "--control", b.control], stdout=subprocess.PIPE, text=True)
+
+    def left():
+        now = json.loads(b.get("/v1/drain"))
+        return now["calls"], now["ringing"]
+    wait_for("both ring", 5, lambda: left() == (0, 2))
+    carol.reply(at_carol, 486, "Busy Here", to_tag="c1")
+    carol.expect_request("ACK")
+    bob.ack_failure(back, bob.expect_final(back))
+    wait_for("one rings", 5, lambda: left() == (0, 1))
+    for _ in range(5):  # for longer than the looks that find nothing would take
+        time.sleep(1)
+        assert b.process.alive() and left() == (0, 1)
+    sent = bob.reply(at_bob, 200, "OK", to_tag="b1", body="v=0\r\n")
+    ok = alice.expect_final(out)
+    assert ok.status == 200, ok.start
+    mine = Dialog(alice, out, ok, True)
+    mine.ack()
+    bob.expect_request("ACK")
+    assert sent.get("call-id") == ok.get("call-id")
+    wait_for("it is a call", 5, lambda: left() == (1, 0))
+    hang_up(mine, bob)
+    wait_for("it has left", 30, lambda: not b.process.alive())
+    text, _ = drain.communicate(timeout=20)
+    assert drain.returncode == 0 and "0 calls pass here, 2 ring" in text and text.rstrip().endswith("left"), text
 
 
 @scenario("without a call it leaves in seconds; the answer to `skald leave` comes whole")

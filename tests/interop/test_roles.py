@@ -2,6 +2,7 @@
 """Roles while nodes run: changed by hand, and claimed by themselves where too few hold one (`--roles auto`)."""
 import contextlib
 import json
+import os
 
 from cluster import Cluster, CommandFailed
 from lab import wait_for
@@ -83,6 +84,29 @@ def _(c):
         assert False
     except CommandFailed as e:
         assert "does not permit" in e.stderr, e.stderr
+
+
+@scenario("what was set by hand holds after a restart, until the configuration says something else or is asked for")
+def _(c):
+    a, b = c.nodes[:2]
+
+    def restarted():
+        assert b.stop() == 0
+        b.start()
+        c.wait_active()
+        return roles(a, "b")
+    assert b.cli("roles", "set", "registrar") == {"claimed": ["registrar"]}
+    assert restarted() == ["registrar"]
+    assert b.cli("status")["roles_set"] == ["registrar"]
+    assert b.cli("roles", "set", "configured") == {"claimed": ["proxy", "registrar"]}
+    assert restarted() == ["proxy", "registrar"]
+    b.cli("roles", "set", "registrar")
+    b.args[b.args.index("--roles") + 1] = "proxy,registrar,dns"
+    assert restarted() == ["dns", "proxy", "registrar"]
+    b.cli("roles", "set", "registrar")
+    with open(os.path.join(b.state, "roles.json"), "w") as f:
+        f.write("no json")
+    assert restarted() == ["dns", "proxy", "registrar"]
 
 
 @scenario("the minimums are a setting, and nonsense is refused")

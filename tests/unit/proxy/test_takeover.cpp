@@ -53,6 +53,20 @@ TEST_CASE("takeover: an owner dies before its 100: the request was sent, and is 
   t.check_empty();
 }
 
+TEST_CASE("edges: a ringing call is waited for by the edges of both phones, and by no owner, until it is answered") {
+  for (const int status : {200, 486}) {
+    CAPTURE(status);
+    takeover t;
+    const sip::message invite = t.ring();
+    CHECK(t.left().core.unanswered() == std::set<std::string>{"the-call"});
+    CHECK(t.right().core.unanswered() == std::set<std::string>{"the-call"});
+    CHECK(t.owner().core.unanswered().empty());
+    t.bob.respond(invite, status);
+    t.c.settle();
+    for (std::size_t i = 0; i < 3; ++i) CHECK(t.c.node(i).core.unanswered().empty());
+  }
+}
+
 TEST_CASE("takeover: an owner dies while the phone rings: the copy attaches, the phone sees one INVITE") {
   takeover t;
   const sip::message invite = t.ring();
