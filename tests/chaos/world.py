@@ -218,6 +218,17 @@ class World:
         wait_for("all views show all nodes active", seconds, lambda: all(n.active() == names for n in self.nodes + list(more)), 0.02)
         return time.monotonic() - began
 
+    def wait_one_view(self, seconds):
+        """Seconds until all views are the same, and all nodes are alive in it."""
+        began = time.monotonic()
+
+        def one():
+            views = [sorted((m["name"], m["state"]) for m in n.members()) for n in self.nodes]
+            return views.count(views[0]) == len(views) and len(views[0]) == len(self.nodes) and all(s not in ("dead", "left") for _, s in views[0])
+
+        wait_for("all views are one", seconds, one, 0.02)
+        return time.monotonic() - began
+
     def fill_disk(self):
         path = os.path.join(self.small.state, "fill")
         with open(path, "wb", buffering=0) as f:
