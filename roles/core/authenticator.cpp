@@ -1,5 +1,7 @@
 #include "roles/core/authenticator.hpp"
 
+#include "base/crypto.hpp"
+#include "base/encoding.hpp"
 #include "base/metrics.hpp"
 #include "roles/core/location.hpp"
 #include "roles/core/names.hpp"
@@ -26,6 +28,7 @@ metrics::counter unwritten("skald_auth_replay_unwritten_total", "Used nonces tha
 
 // Kept a little longer than the nonce lives, for clocks that differ.
 constexpr milliseconds kept_after_life{10'000};
+constexpr std::size_t challenge_tag_bytes = 8;
 
 void count(const auth_result& r) {
   switch (r.verdict) {
@@ -84,6 +87,15 @@ std::vector<sip::digest_algorithm> setting_of(const settings& s) {
   return out;
 }
 
+// A challenge is kept by no transaction: a request that comes twice is challenged twice, with one tag (RFC 3261 §8.2.7).
+// What is alike in both is alike at every hop too. Whoever sent it made the part that nobody else can guess.
+std::string challenge_tag(const sip::message& request) {
+  std::string text;
+  for (const sip::header h : {sip::header::call_id, sip::header::from, sip::header::cseq})
+    text.append(request.line(h).value_or(std::string_view{})).append("\n");
+  return to_hex(std::string_view(crypto::sha256(text)).substr(0, challenge_tag_bytes));
+}
+
 } // namespace
 
 sip::header credentials_header(challenge_kind k) {
@@ -112,7 +124,7 @@ std::optional<std::string> named_by_credentials(const sip::message& request, cha
 sip::message refusal(const sip::message& request, challenge_kind kind, const auth_result& result, std::string_view to_tag) {
   switch (result.verdict) {
   case auth_verdict::challenge: {
-    sip::message m = sip::make_reply(request, kind == challenge_kind::www ? 401 : 407, {}, to_tag);
+    sip::message m = sip::make_reply(request, kind == challenge_kind::www ? 401 : 407, {}, challenge_tag(request));
     for (const std::string& c : result.challenges) m.append(challenge_header(kind), c);
     return m;
   }

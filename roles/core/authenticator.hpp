@@ -59,6 +59,7 @@ struct auth_result {
 std::optional<std::string> named_by_credentials(const sip::message& request, challenge_kind kind, std::string_view realm);
 
 // The answer to what is not ok: 401 or 407 with challenges, 403, 400, or 500 with Retry-After.
+// A challenge has a tag of its own, the same for all copies of a request.
 sip::message refusal(const sip::message& request, challenge_kind kind, const auth_result& result, std::string_view to_tag);
 
 // One per worker; the replay memory is shared by the node's workers.

@@ -26,6 +26,17 @@ TEST_CASE("digest: the challenge is for the AoR's domain, MD5 alone by default (
   CHECK(c->qop_auth);
 }
 
+TEST_CASE("digest: a request that comes twice is challenged twice, with one tag (RFC 3261 §8.2.7)") {
+  bench::bench b;
+  phone p;
+  const auto tag = [](const sip::message& m) { return std::string(m.line(sip::header::to).value_or("")); };
+  const std::string first = tag(b.send(p)), again = tag(b.send(p));
+  CHECK(first.find(";tag=") != std::string::npos);
+  CHECK(again == first);
+  ++p.cseq;
+  CHECK(tag(b.send(p)) != first);
+}
+
 TEST_CASE("digest: unknown user and wrong password look the same: challenge, then 403 (sip.md §3)") {
   bench::bench b;
   phone wrong, unknown;
