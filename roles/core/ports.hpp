@@ -91,11 +91,12 @@ class registrar_port {
 public:
   virtual ~registrar_port() = default;
   virtual void handle(sip::message request, bool again, std::move_only_function<void(sip::message response, bool not_owner)> reply) = 0;
-  // Told of each binding that an acknowledged registration took from one flow to another: its former edge has to hear
-  // of it (sip.md §6). Set once, before the first request.
+  // Told of each binding that an acknowledged registration took from one flow to another, or removed by another flow: its
+  // former edge has to hear of it (sip.md §6). Set once, before the first request.
   struct moved_binding {
     sip::token flow; // the former one, of a path token
     std::uint64_t binding_id = 0;
+    bool removed = false; // there is no newer flow
   };
   virtual void on_moved(std::function<void(const moved_binding&)> hook) = 0;
 };

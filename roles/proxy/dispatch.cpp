@@ -134,7 +134,7 @@ void run_link_out(worker& w, const context_ptr& c, const link_route& r) {
     w.calls.legs().end_unless_acknowledged(c->request);
     return w.calls.answer(c, 200);
   }
-  if (r.moved) return take_moved(w, c);
+  if (r.moved) return take_moved(w, c, r.removed);
   if (r.dialogs) return answer_for_dialogs(w, c);
   const auto top = c->request.first(sip::header::route);
   const auto ours = top ? read_our_route(*c->names, c->from.flow.local, *top) : std::nullopt;

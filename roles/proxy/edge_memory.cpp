@@ -45,14 +45,22 @@ bool edge_memory::learn(const sip::flow& f, std::string_view aor, std::uint64_t 
   return learned;
 }
 
-void edge_memory::forget(const sip::flow& f, std::string_view aor) {
+template <class Which> void edge_memory::forget_those(const sip::flow& f, Which which) {
   const sip::flow key = key_of(f);
   of(key).with([&](stripe& s) {
     const auto it = s.flows.find(key);
     if (it == s.flows.end()) return;
-    std::erase_if(it->second.bindings, [&](const flow_binding& b) { return b.aor == aor; });
+    std::erase_if(it->second.bindings, which);
     if (it->second.bindings.empty()) s.flows.erase(it);
   });
+}
+
+void edge_memory::forget(const sip::flow& f, std::string_view aor) {
+  forget_those(f, [aor](const flow_binding& b) { return b.aor == aor; });
+}
+
+void edge_memory::forget(const sip::flow& f, std::uint64_t binding_id) {
+  forget_those(f, [binding_id](const flow_binding& b) { return b.binding_id == binding_id; });
 }
 
 void edge_memory::forget(const sip::flow& f) {
@@ -113,6 +121,19 @@ bool edge_memory::moved(const sip::flow& f, std::uint64_t binding_id, mono_time 
     if (s.moved.empty()) return false;
     const auto it = s.moved.find({key, binding_id});
     return it != s.moved.end() && it->second > now;
+  });
+}
+
+bool edge_memory::serves(const sip::flow& f, mono_time now) const {
+  const sip::flow key = key_of(f);
+  return of(key).with([&](const stripe& s) {
+    const auto it = s.flows.find(key);
+    if (it == s.flows.end()) return false;
+    return std::ranges::any_of(it->second.bindings, [&](const flow_binding& b) {
+      if (b.until <= now) return false;
+      const auto elsewhere = s.moved.find({key, b.binding_id});
+      return elsewhere == s.moved.end() || elsewhere->second <= now;
+    });
   });
 }
 

@@ -33,6 +33,7 @@ public:
   // False: over a limit; the flow then counts as a stranger's.
   bool learn(const sip::flow& f, std::string_view aor, std::uint64_t binding_id, mono_time until);
   void forget(const sip::flow& f, std::string_view aor);
+  void forget(const sip::flow& f, std::uint64_t binding_id); // it was removed through another edge
   void forget(const sip::flow& f);
 
   // The subscriber of that flow; with several, `wished` if it is among them, else the first.
@@ -48,6 +49,9 @@ public:
   // (sip.md §6). `until`: as long as the grant of the registration that went by the old flow could run.
   void mark_moved(const sip::flow& f, std::uint64_t binding_id, mono_time until);
   bool moved(const sip::flow& f, std::uint64_t binding_id, mono_time now) const;
+
+  // Some binding that was registered over this flow is still to be reached by it: its NAT binding is worth keeping open.
+  bool serves(const sip::flow& f, mono_time now) const;
 
   // Drops what has run out.
   void sweep(mono_time now);
@@ -72,6 +76,7 @@ private:
   };
   // UDP flows are known by their addresses: any worker may receive from them.
   static sip::flow key_of(sip::flow f);
+  template <class Which> void forget_those(const sip::flow& f, Which which);
   static std::size_t place_of(const sip::flow& key);
   guarded<stripe>& of(const sip::flow& key) { return stripes_[place_of(key)]; }
   const guarded<stripe>& of(const sip::flow& key) const { return stripes_[place_of(key)]; }

@@ -47,7 +47,8 @@ void keepalive::ping(const sip::flow& f) {
   if (it == watched_.end()) return;
   entry& e = it->second;
   e.timer = timer_id::none;
-  if (e.until <= env_.clock.now()) return stop(f);
+  // Its bindings may have gone to other edges, which keep their own flows alive.
+  if (e.until <= env_.clock.now() || !flows_.serves(f, env_.clock.now())) return stop(f);
   if (e.pending != sip::client_id::none) {
     env_.transactions->abandon(e.pending);
     asked_.erase(std::exchange(e.pending, sip::client_id::none));

@@ -19,7 +19,7 @@ class keepalive {
 public:
   keepalive(worker_env& env, edge_memory& flows, contexts& calls) : env_(env), flows_(flows), calls_(calls) {}
 
-  // Pings that flow until `until`; called again it prolongs. `contact`: the Request-URI.
+  // Pings that flow until `until`, while the edge's memory has a binding for it; called again it prolongs. `contact`: the Request-URI.
   void watch(const sip::flow& f, std::string contact, mono_time until, std::shared_ptr<const name_index> names);
   void stop(const sip::flow& f);
 

@@ -60,7 +60,7 @@ std::string make_link_route(const name_index& names, const node_id& to, const li
   if (!r.edge.empty()) out += ";edge=" + r.edge;
   if (r.secure) out += ";sips";
   if (r.orphan) out += ";orphan";
-  if (r.moved) out += ";moved";
+  if (r.moved) out += r.removed ? ";moved=removed" : ";moved";
   if (r.dialogs) out += ";dialogs";
   // From here on nothing is part of where the request goes (loop_hash_of).
   if (names.facts()->view) out += ";vs=" + names.facts()->view->stamp.text();
@@ -94,6 +94,7 @@ std::optional<link_route> read_link_route(const name_index& names, std::string_v
   r.instead_of = std::string(u->param("instead-of").value_or(std::string_view{}));
   r.orphan = u->has_param("orphan");
   r.moved = u->has_param("moved");
+  r.removed = u->param("moved") == "removed";
   r.dialogs = u->has_param("dialogs");
   if (const auto attempt = u->param("attempt"); attempt && is_attempt(*attempt)) r.attempt = std::string(*attempt);
   if (const auto origin = u->param("origin")) std::from_chars(origin->data(), origin->data() + origin->size(), r.origin, 16);

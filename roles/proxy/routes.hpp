@@ -25,6 +25,7 @@ struct link_route {
   bool orphan = false;       // a BYE for a 2xx that nobody took
   bool dialogs = false;      // no request for a UA: asks which dialogs still pass (dialog_keeper.hpp)
   bool moved = false;        // no request for a UA: a binding went to another flow (moved_flows.hpp)
+  bool removed = false;      // or, with `moved`, is there no more
   std::string attempt{};     // and what with_attempt() adds
   std::uint64_t origin = 0;
   std::uint32_t turn = 0;

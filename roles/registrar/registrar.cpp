@@ -46,19 +46,6 @@ void count_failure(dht::write_error e) {
   }
 }
 
-// Bindings that a change puts over another one whose topmost Path differs.
-std::vector<std::pair<std::uint64_t, std::string>> replaced_flows(const std::vector<dht::change>& changes, const std::vector<dht::record>& current) {
-  std::vector<std::pair<std::uint64_t, std::string>> out;
-  for (const dht::change& c : changes) {
-    const auto before = std::ranges::find(current, c.item, &dht::record::item);
-    if (c.remove || before == current.end() || before->value == c.value) continue;
-    const auto was = decode_binding(before->value), is = decode_binding(c.value);
-    if (!was || !is || was->path.empty() || is->path.empty() || was->path.front() == is->path.front()) continue;
-    out.emplace_back(is->id, was->path.front());
-  }
-  return out;
-}
-
 // UDP flows are the same whichever worker of a node received by them.
 bool same_flow(const sip::token& a, const sip::token& b) {
   const bool stream = sip::is_stream(a.transport);
@@ -67,6 +54,28 @@ bool same_flow(const sip::token& a, const sip::token& b) {
 }
 
 } // namespace
+
+struct registrar::former_flow {
+  std::uint64_t binding_id = 0;
+  std::string path; // the topmost value
+  bool removed = false;
+};
+
+// Bindings that a change puts over another one whose topmost Path differs, or takes away.
+registrar::former_flows registrar::replaced_flows(const std::vector<dht::change>& changes, const std::vector<dht::record>& current) {
+  former_flows out;
+  const bool all_go = std::ranges::find(changes, dht::floor_item, &dht::change::item) != changes.end();
+  for (const dht::record& before : current) {
+    const auto c = std::ranges::find(changes, before.item, &dht::change::item);
+    const bool removed = c == changes.end() ? all_go : c->remove;
+    if (!removed && (c == changes.end() || before.value == c->value)) continue;
+    const auto was = decode_binding(before.value), is = removed ? was : decode_binding(c->value);
+    if (!was || !is || was->path.empty() || is->path.empty()) continue;
+    if (!removed && was->path.front() == is->path.front()) continue;
+    out.push_back({is->id, was->path.front(), removed});
+  }
+  return out;
+}
 
 struct registrar::job {
   sip::message request;
@@ -78,7 +87,7 @@ struct registrar::job {
   std::optional<sip::token> flow;
   register_request wanted;
   auth_result who;
-  former_flows before;
+  former_flows before; // filled before the write is answered
 };
 
 const name_index& registrar::names() {
@@ -236,9 +245,9 @@ void registrar::written(const job_ptr& j, dht::write_result result) {
 
 void registrar::tell_moved(const job& j, const former_flows& before) {
   if (!on_moved_ || !j.flow) return;
-  for (const auto& [id, path] : before) {
-    const auto old = flow_of(path, *j.facts->keys);
-    if (old && !same_flow(*old, *j.flow)) on_moved_({*old, id});
+  for (const former_flow& f : before) {
+    const auto old = flow_of(f.path, *j.facts->keys);
+    if (old && !same_flow(*old, *j.flow)) on_moved_({*old, f.binding_id, f.removed});
   }
 }
 

@@ -35,8 +35,9 @@ public:
 
 private:
   struct job;
-  // Of the bindings that a write replaces, as the rule saw them: id and topmost Path. Filled before the write is answered.
-  using former_flows = std::vector<std::pair<std::uint64_t, std::string>>;
+  struct former_flow; // of a binding that a write replaces or removes, as the rule saw it
+  using former_flows = std::vector<former_flow>;
+  static former_flows replaced_flows(const std::vector<dht::change>& changes, const std::vector<dht::record>& current);
   using job_ptr = std::shared_ptr<job>;
   const name_index& names();
   std::optional<register_refusal> whose(job& j);

@@ -11,6 +11,7 @@ namespace {
 constexpr duration round_pause = seconds(5);       // sip.md §6: T4 between two rounds to one phone
 constexpr duration rings_on_at_most = seconds(12); // the orphan rule's 6 s, a node's death noticed before, and CANCELs that were lost
 constexpr duration settled_within = seconds(10);   // of a node's return, until all is as before
+constexpr duration pings_end_within = seconds(10); // one that was lost is sent again for a while
 constexpr duration remembered = seconds(180);
 constexpr duration losses_count_for = seconds(60), synced_within = milliseconds(1500);
 
@@ -143,14 +144,21 @@ void sip_judge::farewell_seen(int phone, const std::string& call_id, const std::
   if (!first && at->second != branch) breach(6, home_.time.now(), fmt::format("phone{} is sent a second BYE by the cluster for {}", phone, call_id));
 }
 
-void sip_judge::ping_seen(int phone, machine_id from) { pings_[phone][from] = home_.time.now(); }
+void sip_judge::registered_through(int phone, machine_id edge) {
+  held_by& at = edges_[phone];
+  if (std::exchange(at.edge, edge) != edge) at.since = home_.time.now();
+  at.last[edge] = home_.time.now();
+}
 
-// Counted, not judged: a phone that registers through another edge is still pinged by the former one, till that grant ends.
-void sip_judge::count_keepers(mono_time since) {
-  for (const auto& [phone, by] : pings_) {
-    const auto keepers = std::ranges::count_if(by, [since](const auto& one) { return one.second >= since; });
-    if (keepers > 1) ++doubly_kept_;
-  }
+// Invariant 6: the edge that holds a phone's flow pings it, and no other. A former edge is told once, so it has to be
+// one that could hear it: since the phone left it nothing happened to any node.
+void sip_judge::ping_seen(int phone, machine_id from) {
+  const held_by& at = edges_[phone];
+  const auto left = at.last.find(from);
+  if (left == at.last.end() || from == at.edge || of(phone).in_doubt || home_.time.now() < at.since + pings_end_within) return;
+  if (!all_undisturbed(left->second)) return;
+  breach(6, left->second, fmt::format("phone{} went from {} to {} at {:.3f}, and is still pinged by the former", phone, home_.at(from).spec.name,
+                                      home_.at(at.edge).spec.name, s(at.since)));
 }
 
 // ---- registrations

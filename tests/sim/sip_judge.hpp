@@ -47,8 +47,7 @@ public:
   void not_acknowledged(int phone, mono_time answered);                              // its 2xx
   void farewell_seen(int phone, const std::string& call_id, const std::string& branch); // a BYE that the cluster made
   void ping_seen(int phone, machine_id from);
-  void count_keepers(mono_time since); // of each phone's flow (design §3: one)
-  std::size_t doubly_kept() const { return doubly_kept_; }
+  void registered_through(int phone, machine_id edge); // or removed; a 200 that came
   void look_at_ringing();
 
   // ---- registrations
@@ -97,10 +96,15 @@ private:
   std::map<std::pair<int, attempt_key>, std::vector<leg>> legs_;
   std::map<std::string, mono_time> ended_calls_;
   std::map<std::pair<int, std::string>, std::string> farewells_; // of a phone's call: the branch
-  std::map<int, std::map<machine_id, mono_time>> pings_; // the last of each machine
+  struct held_by {
+    machine_id edge = -1;
+    mono_time since{};
+    std::map<machine_id, mono_time> last; // of each edge: when the phone was last registered by it
+  };
+  std::map<int, held_by> edges_;
   std::map<int, registration> registrations_;
   std::vector<std::pair<mono_time, crash_kind>> losses_;
-  std::size_t tolerated_ = 0, finals_ = 0, doubly_kept_ = 0;
+  std::size_t tolerated_ = 0, finals_ = 0;
 };
 
 } // namespace skald::sim

@@ -238,6 +238,7 @@ void sip_phone::registered(const job& j, const sip::message& answer, std::uint32
     return home_.home.fail(7, fmt::format("{} was answered 200 to {} s with {} s for its contact", user_, wanted, granted));
   auto& known = home_.judge.of(number);
   const auto edge = home_.wire.machine_at(j.targets[j.at].remote);
+  if (edge) home_.judge.registered_through(number, *edge);
   const bool small = edge && home_.home.at(*edge).running() && home_.home.at(*edge).proc().base().size() <= 2;
   known = {.aor = aor_, .contact = contact_, .call_id = j.call_id, .cseq = j.cseq, .there = registered_, .known = true, .alone = small,
            .edge = edge.value_or(-1), .answered = home_.time.now(), .until = home_.time.now() + seconds(granted)};

@@ -169,12 +169,11 @@ void sip_world::watch_zone() {
 
 // ---- the end
 
-// Invariants 6 and 8.
+// Invariant 8.
 void sip_world::look_at_end() {
   hold(true);
   home.time.run_for(quiet_at_end);
   if (home.time.stopped()) return;
-  judge.count_keepers(home.time.now() - seconds(40));
   for (machine* m : home.serving()) {
     node::sip_stack& s = m->proc().sip()->stack();
     if (s.core().legs_size() > 0 || s.core().size() > requests_of_refreshing * phones_.size())
@@ -196,9 +195,9 @@ std::string sip_world::summary() const {
   }
   std::string finals;
   for (const auto& [status, n] : all.finals) finals += fmt::format(" {}x{}", n, status);
-  return fmt::format("{} phones: {} of {} REGISTER, {} of {} calls answered, {} hung up, {} fail-overs, {} unanswered;{}; {} DNS updates, {} flows with two keepers, {} tolerated",
+  return fmt::format("{} phones: {} of {} REGISTER, {} of {} calls answered, {} hung up, {} fail-overs, {} unanswered;{}; {} DNS updates, {} tolerated",
                      phones_.size(), all.registered, all.registers, all.answered, all.calls, all.byes, all.failovers, all.unanswered, finals, dns.updates(),
-                     judge.doubly_kept(), judge.tolerated());
+                     judge.tolerated());
 }
 
 } // namespace skald::sim

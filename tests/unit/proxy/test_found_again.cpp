@@ -145,6 +145,51 @@ TEST_CASE("found again: a phone went to another edge while its former one lives:
   }
 }
 
+// ---- one keeper of a flow (consistency.md §9, invariant 6)
+
+namespace {
+
+struct two_edges : takeover {
+  two_edges() : takeover(4) {}
+  // OPTIONS to Bob from that node within two minutes.
+  std::size_t pings_from(test_node& n) {
+    c.trace.clear();
+    c.advance(seconds(120));
+    const std::string ping = "---- " + n.name + " -> udp " + bob.address.text() + "\nOPTIONS ";
+    std::size_t count = 0;
+    for (std::size_t at = 0; (at = c.trace.find(ping, at)) != std::string::npos; ++at) ++count;
+    return count;
+  }
+};
+
+} // namespace
+
+TEST_CASE("former edge: it keeps the flow alive no more, once the phone is registered by another; it does when it is back") {
+  two_edges t;
+  REQUIRE(t.pings_from(t.right()) > 3);
+  t.bob.register_at(t.c.node(3));
+  CHECK(t.pings_from(t.right()) == 0);
+  CHECK(t.pings_from(t.c.node(3)) > 3);
+  t.bob.register_at(t.right());
+  CHECK(t.pings_from(t.c.node(3)) == 0);
+  CHECK(t.pings_from(t.right()) > 3);
+}
+
+TEST_CASE("former edge: a registration removed by another edge is kept alive by none, and its call goes on by the old flow") {
+  two_edges t;
+  const sip::message invite = t.ring();
+  t.bob.respond(invite, 200);
+  t.c.settle();
+  const auto ok = t.alice.take_response(200);
+  REQUIRE(ok);
+  t.alice.ack(t.left(), *ok);
+  t.bob.register_at(t.c.node(3), 0);
+  t.bob.clear();
+  for (std::size_t i = 0; i < t.c.size(); ++i) CHECK(t.pings_from(t.c.node(i)) == 0);
+  t.alice.in_dialog_as_caller(t.left(), *ok, "INFO");
+  CHECK_MESSAGE(t.bob.count("INFO") == 1, t.c.trace);
+}
+
 TEST_CASE("found again: a NAT gave the phone another port at the same edge: the newer one is used") {
   in_call t("<sip:bob@10.9.9.9:5062>");
   phone& again = t.c.add_stranger(t.bob.user, "192.0.2.2:6000", "example.com");

@@ -73,6 +73,23 @@ TEST_CASE("edge memory: a binding that moved is remembered for its old flow alon
   CHECK_FALSE(m.moved(old, 1, at(0)));
 }
 
+TEST_CASE("edge memory: a flow serves while one of its bindings is there and has not gone elsewhere") {
+  edge_memory m;
+  const sip::flow f = flow_of("192.0.2.1:5062");
+  CHECK_FALSE(m.serves(f, at(0)));
+  m.learn(f, "sip:a@example.com", 1, at(60));
+  m.learn(f, "sip:b@example.com", 2, at(50));
+  m.mark_moved(f, 1, at(40));
+  CHECK(m.serves(f, at(0))); // b's
+  CHECK(m.serves(f, at(45))); // what was forgotten of a
+  CHECK_FALSE(m.serves(f, at(60)));
+  m.forget(f, 2);
+  CHECK_FALSE(m.serves(f, at(0)));
+  CHECK(m.knows(f, at(0))); // it is still a subscriber's: challenged
+  m.learn(f, "sip:a@example.com", 1, at(60));
+  CHECK(m.serves(f, at(0)));
+}
+
 TEST_CASE("dialog memory: a Contact's host and port, whichever party asks") {
   dialog_memory m;
   m.update("call", "a", "b", at(0), [](dialog_memory::entry& e) {
