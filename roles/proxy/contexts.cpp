@@ -97,7 +97,8 @@ void contexts::answer_retry(const context_ptr& c, int status, seconds after) {
 void contexts::answer(const context_ptr& c, sip::message response) {
   if (c->answered) return;
   env_.timers.cancel(std::exchange(c->ring_timer, timer_id::none));
-  if (response.status() == 503 && !c->branches.empty()) { // RFC 3261 §16.7 step 6: others must not take us for it
+  // RFC 3261 §16.7 step 6: others must not take us for it. Who has left says it of itself.
+  if (response.status() == 503 && !c->branches.empty() && env_.cluster.facts()->view->me().alive()) {
     sip::message as_500 = make_response(*c, 500);
     as_500.set(sip::header::retry_after, std::to_string(retry_after_default.count()));
     response = std::move(as_500);

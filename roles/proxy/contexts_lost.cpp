@@ -13,12 +13,20 @@ metrics::counter hops_lost("skald_proxy_hops_lost_total", "Requests whose next n
                            R"(hop="owner")");
 metrics::counter edges_lost("skald_proxy_hops_lost_total", "Requests whose next node died before it answered.",
                             R"(hop="edge")");
+metrics::counter left_behind("skald_proxy_left_behind_total", "Requests under way here when this node had left: others answer them.");
 metrics::counter orphans("skald_orphans_total", "Requests whose node upstream died.", R"(fate="begun")");
 metrics::counter orphans_ended("skald_orphans_total", "Requests whose node upstream died.", R"(fate="ended")");
+
+constexpr seconds retry_elsewhere{5}; // said by a node that leaves
 
 // RFC 3326. The phone that stops ringing may say that it was called.
 constexpr std::string_view orphan_reason = "SIP;cause=408;text=\"Caller lost\"";
 constexpr std::string_view lost_reason = "SIP;cause=487;text=\"Went by another node\"";
+
+// The others cut us off, for we said that we leave: they are well, and what they hold for our upstream goes on.
+bool has_left(const worker_env& env) {
+  return !env.cluster.facts()->view->me().alive();
+}
 
 bool is_2xx(const std::optional<sip::message>& m) {
   return m && m->status() / 100 == 2;
@@ -31,6 +39,12 @@ bool is_2xx(const std::optional<sip::message>& m) {
 // A hop to an owner is lost: the request goes to the next one. False: nobody is to be asked instead.
 bool contexts::hop_lost(const context_ptr& c, std::size_t i) {
   branch& b = c->branches[i];
+  if (!c->answered && !b.done && has_left(env_)) {
+    left_behind.add();
+    stop_timers(b);
+    if (c->entered == stage::in && !c->from.from_link()) answer_retry(c, 503, retry_elsewhere); // sip.md §7
+    return true; // whoever is upstream on a link hears it from another node
+  }
   if (!b.ways[b.at].owner_lost || c->answered || b.done) return false;
   const bool was_sent = b.client != sip::client_id::none || b.given_up;
   if (b.cancelled && !was_sent && !b.retry) return false;
@@ -58,6 +72,7 @@ bool contexts::goes_otherwise(const context_ptr& c, std::size_t i, int status) {
 void contexts::link_failed(const context_ptr& c, std::size_t i) {
   branch& b = c->branches[i];
   if (b.ways[b.at].kind != way::kind::link) return way_failed(c, i, b.ways[b.at].unreachable);
+  if (has_left(env_)) return static_cast<void>(hop_lost(c, i));
   if (b.ways[b.at].owner_lost) {
     b.given_up = true; // it was sent
     if (hop_lost(c, i)) return;

@@ -254,6 +254,29 @@ void cluster::kill(test_node& n) {
   settle();
 }
 
+void cluster::cut_link(test_node& a, test_node& b) {
+  for (const auto& [one, other] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
+    const sip::flow link = one->link_to(other->link_address());
+    one->dead_flows.insert(other->link_address());
+    one->layer.flow_gone(link);
+    one->core.on_flow_gone(link);
+  }
+  settle();
+}
+
+void cluster::leave(test_node& n) {
+  auto facts = std::make_shared<cluster_facts>(*n.facts_);
+  auto view = std::make_shared<dht::view>(*facts->view);
+  for (dht::member& m : view->members)
+    if (m.id == n.id) m.state = dht::member_state::left;
+  facts->registrars = dht::ring::build(dht::serving_members(*view, dht::role::registrar));
+  facts->view = view;
+  facts->serving = false;
+  n.facts_ = facts;
+  n.core.on_view();
+  settle();
+}
+
 void cluster::bury(test_node& n) {
   set_facts([&](cluster_facts& f) {
     auto view = std::make_shared<dht::view>(*f.view);

@@ -203,6 +203,9 @@ public:
   void kill(test_node& n);
   // It is out of every view, and of the rings.
   void bury(test_node& n);
+  // It says that it leaves: first it alone knows, and the others cut it off one by one.
+  void leave(test_node& n);
+  void cut_link(test_node& a, test_node& b);
   void freeze(test_node& n) { n.frozen = true; }
   void thaw(test_node& n);
   // Delivers until nothing is under way.

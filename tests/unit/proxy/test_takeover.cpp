@@ -334,3 +334,52 @@ TEST_CASE("takeover: a callee's edge that is dead in the view, but whose link st
   t.c.bury(t.right());
   CHECK_MESSAGE(t.alice.take_response(408), t.c.trace);
 }
+
+TEST_CASE("leaving: the callee's edge cuts a leaving owner off first: no 408, the next owner's answer is the one") {
+  takeover t;
+  const sip::message invite = t.ring();
+  t.c.leave(t.owner());
+  t.c.cut_link(t.owner(), t.right());
+  CHECK_MESSAGE(t.finals(t.alice) == 0, t.c.trace);
+  t.c.cut_link(t.owner(), t.left());
+  t.c.kill(t.owner());
+  t.c.bury(t.owner());
+  CHECK_MESSAGE(t.finals(t.alice) == 0, t.c.trace);
+  CHECK(t.bob.count("INVITE") == 0);
+  answer_and_end(t, invite);
+  t.check_empty();
+}
+
+TEST_CASE("leaving: the caller's edge says 503, so that his phone tries another one; what rang is ended as an orphan") {
+  takeover t(4);
+  t.ring();
+  t.c.leave(t.left());
+  t.c.cut_link(t.left(), t.owner());
+  const auto refused = t.alice.take_response(503);
+  REQUIRE_MESSAGE(refused, t.c.trace);
+  CHECK(refused->has(sip::header::retry_after));
+  t.alice.ack_failure(t.left(), *refused);
+  CHECK(t.finals(t.alice) == 0);
+  t.c.kill(t.left());
+  t.c.bury(t.left());
+  t.c.advance(seconds(5));
+  CHECK(t.bob.count("CANCEL") == 0); // a copy may still come
+  t.c.advance(seconds(3));
+  CHECK(t.bob.count("CANCEL") == 1);
+}
+
+TEST_CASE("leaving: a MESSAGE on its way through a leaving owner is answered once, by the next one") {
+  takeover t;
+  t.send("MESSAGE", t.authorization("MESSAGE"));
+  const auto message = t.bob.take_request("MESSAGE");
+  REQUIRE_MESSAGE(message, t.c.trace);
+  t.c.leave(t.owner());
+  t.c.cut_link(t.owner(), t.right());
+  CHECK_MESSAGE(t.finals(t.alice) == 0, t.c.trace);
+  t.c.cut_link(t.owner(), t.left());
+  t.c.kill(t.owner());
+  CHECK(t.bob.count("MESSAGE") == 0);
+  t.bob.respond(*message, 200);
+  t.c.settle();
+  CHECK_MESSAGE(t.alice.take_response(200), t.c.trace);
+}
