@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "certs/credentials.hpp"
 #include "dht/directory/record.hpp"
+#include "node/load_watch.hpp"
 #include "node/port_holder.hpp"
 #include "node/state_dir.hpp"
 
@@ -119,7 +120,7 @@ outcome<void> cluster_unit::start_store() {
   };
   ports.memory = memory_.get();
   dht::store_config config;
-  config.memory_budget = memory_of_machine() / 2;
+  config.memory_budget = memory_budget(config_.node.memory_mb) / 3 * 2; // the rest is for requests, links and flows
   store_ = std::make_unique<dht::store>(config_.bundle->id, std::move(ports), config, std::move(hooks));
   store_->set_base(*base_);
   return store_->load();

@@ -21,9 +21,4 @@ outcome<std::string> small_file::load() {
   return read_file(path_);
 }
 
-std::uint64_t memory_of_machine() {
-  const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
-  return pages > 0 && size > 0 ? static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(size) : 0;
-}
-
 } // namespace skald::node

@@ -18,7 +18,4 @@ private:
   std::string path_;
 };
 
-// Bytes of memory that this machine has; 0: it does not say.
-std::uint64_t memory_of_machine();
-
 } // namespace skald::node
