@@ -150,7 +150,7 @@ std::optional<std::vector<record>> owner_writes::make_records(const key_id& key,
 
 void owner_writes::submit(operation op) {
   for (const auto& r : op.records) c_.merge(r);
-  for (auto& node : c_.where.others(partition_of(op.key.first))) op.targets.push_back({std::move(node)});
+  for (const auto& node : c_.where.others(partition_of(op.key.first))) op.targets.push_back({node});
   op.began = c_.ports.time->now();
   fresh_.push_back(op.number);
   uncommitted_.push_back(op.number);
@@ -295,12 +295,12 @@ void owner_writes::mark_behind(operation& op, target& t) {
 
 void owner_writes::renew_targets(operation& op) {
   std::vector<target> renewed;
-  for (auto& node : c_.where.others(partition_of(op.key.first))) {
+  for (const auto& node : c_.where.others(partition_of(op.key.first))) {
     const auto before = std::ranges::find_if(op.targets, [&](const target& t) { return t.node.id == node.id; });
     auto state = before == op.targets.end() ? reach::to_send : before->state;
     if (state == reach::refused) state = reach::to_send;
     if (state == reach::to_send) resend_ = true;
-    renewed.push_back({std::move(node), state, false, before != op.targets.end() && before->behind});
+    renewed.push_back({node, state, false, before != op.targets.end() && before->behind});
   }
   op.targets = std::move(renewed);
 }

@@ -166,9 +166,9 @@ bool store::on_frame(const node_id& from, const frame& f) {
     return true;
   };
   switch (f.type) {
-  case frame_type::store_write: return handle(store_write::decode(f), [&](auto m) { on_write(from, m); });
-  case frame_type::store_ack: return handle(store_ack::decode(f), [&](auto m) { writes_->on_ack(from, m); });
-  case frame_type::store_fetch: return handle(store_fetch::decode(f), [&](auto m) { fetches_->on_question(from, m); });
+  case frame_type::store_write: return handle(store_write::decode(f), [&](const auto& m) { on_write(from, m); });
+  case frame_type::store_ack: return handle(store_ack::decode(f), [&](const auto& m) { writes_->on_ack(from, m); });
+  case frame_type::store_fetch: return handle(store_fetch::decode(f), [&](const auto& m) { fetches_->on_question(from, m); });
   case frame_type::store_records:
     return handle(store_records::decode(f), [&](auto m) { fetches_->on_records(from, std::move(m)); });
   case frame_type::store_put:
@@ -177,18 +177,18 @@ bool store::on_frame(const node_id& from, const frame& f) {
     return handle(store_put_done::decode(f), [&](auto m) { puts_->on_done(from, std::move(m)); });
   case frame_type::store_copy_request:
     return handle(store_copy_request::decode(f), [&](auto m) { holder_->on_request(from, std::move(m)); });
-  case frame_type::store_copy: return handle(store_copy::decode(f), [&](auto m) { merges_->on_page(from, m); });
-  case frame_type::store_copy_done: return handle(store_copy_done::decode(f), [&](auto m) {
+  case frame_type::store_copy: return handle(store_copy::decode(f), [&](const auto& m) { merges_->on_page(from, m); });
+  case frame_type::store_copy_done: return handle(store_copy_done::decode(f), [&](const auto& m) {
       holder_->on_done(from, m);
       handover_->on_merged(from);
     });
   case frame_type::store_compare:
-    return handle(store_compare::decode(f), [&](auto m) { holder_->on_compare(from, m); });
+    return handle(store_compare::decode(f), [&](const auto& m) { holder_->on_compare(from, m); });
   case frame_type::store_compared:
-    return handle(store_compared::decode(f), [&](auto m) { merges_->on_compared(from, m); });
+    return handle(store_compared::decode(f), [&](const auto& m) { merges_->on_compared(from, m); });
   case frame_type::store_merge_please:
-    return handle(store_merge_please::decode(f), [&](auto m) { merges_->please(from, m.parts); });
-  case frame_type::store_state: return handle(store_state::decode(f), [&](auto m) { handover_->on_state(from, m); });
+    return handle(store_merge_please::decode(f), [&](const auto& m) { merges_->please(from, m.parts); });
+  case frame_type::store_state: return handle(store_state::decode(f), [&](const auto& m) { handover_->on_state(from, m); });
   case frame_type::hello:
   case frame_type::goodbye:
   case frame_type::link_ping:

@@ -1,8 +1,15 @@
 #include "dht/store/sources.hpp"
 
+#include "base/metrics.hpp"
+
 #include <algorithm>
 
 namespace skald::dht {
+namespace {
+
+metrics::counter refused("skald_store_sources_refused_total", "Nodes that another node names as sources, not taken: there are too many");
+
+} // namespace
 
 void source_sets::add(const node_id& id, partition p, unix_ms now) {
   if (id == self_) return;
@@ -20,6 +27,10 @@ void source_sets::unite(std::span<const told_source> others, const partition_set
     const auto found = sources_.find(told.id);
     if (found != sources_.end()) fresh -= found->second.merged;
     if (fresh.none()) continue;
+    if (found == sources_.end() && sources_.size() >= sources_max) {
+      refused.add();
+      continue;
+    }
     auto& s = sources_[told.id];
     s.open |= fresh;
     s.asked -= fresh;

@@ -11,6 +11,9 @@
 
 namespace skald::dht {
 
+// As many as a view may know; of what others tell no more are taken.
+inline constexpr std::size_t sources_max = 8192;
+
 // A source as others and the disk are told of it.
 struct told_source {
   node_id id;

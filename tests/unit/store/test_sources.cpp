@@ -111,6 +111,23 @@ TEST_CASE("sources: uniting takes over the age, and after a new stamp what was m
   CHECK(s.all().size() == 1);
 }
 
+TEST_CASE("sources: of nodes that others make up no more are taken than a view may have") {
+  source_sets s(node(0));
+  const partition p{7}, q{8};
+  const auto tell = [&](int i, partition of) {
+    const told_source one{node(i), t0, only(of)};
+    partition_set all;
+    all.set_all();
+    s.unite({&one, 1}, all);
+  };
+  for (int i = 1; i <= static_cast<int>(sources_max) + 100; ++i) tell(i, p);
+  CHECK(s.of(p).size() == sources_max);
+  tell(1, q); // one that is known
+  CHECK(s.of(q).size() == 1);
+  s.add(node(-1), q, t0); // what this node's own lists say is never left out
+  CHECK(s.of(q).size() == 2);
+}
+
 TEST_CASE("behind: a merge that began before the mark does not clear it") {
   behind_marks b;
   const partition p{3}, q{4};
