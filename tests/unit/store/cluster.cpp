@@ -248,6 +248,7 @@ void cluster::publish() {
       m.life = n->life;
       m.incarnation = n->incarnation;
       m.state = n->state;
+      m.suspect = n->suspect;
       if (to->sees && to->sees->contains(i)) m.state = to->sees->at(i);
       m.body.version = 1;
       m.body.wire_highest = n->wire_highest;

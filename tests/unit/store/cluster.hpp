@@ -62,6 +62,7 @@ public:
     std::string zone;
     std::uint32_t wire_highest = wire_version_highest;
     bool in_view = false;
+    bool suspect = false;              // in everybody's view
     bool view_frozen = false;          // sees no new view
     std::optional<std::map<std::size_t, member_state>> sees{}; // its own opinion of some, whatever the others see
     ring_pair tables;                  // as this node saw them last

@@ -101,9 +101,12 @@ TEST_CASE("scenario 2: a removal holds against the longer refresh of the other s
   REQUIRE(put_until(c, a, "phone", "longer", c.time.wall() + 3'600'000, table::bindings));
   c.run(seconds(1));
   REQUIRE(c.put(b, alice, "phone", std::nullopt).outcome.has_value()); // the later one
+  const auto old_log = c.nodes[left[1]]->disk.log; // it knows the longer refresh, and no removal
   part(false);
   CHECK(rested(c));
   gone_everywhere(c, "phone", table::bindings);
+  c.run(seconds(150)); // the removal is kept for as long as what it forbids may live
+  c.nodes[left[1]]->disk.log = old_log;
   c.restart(left[1]);
   CHECK(rested(c));
   gone_everywhere(c, "phone", table::bindings);

@@ -259,6 +259,26 @@ TEST_CASE("placement: lists and sources come back from the disk, and what change
   CHECK_FALSE(q.restore(saved.substr(0, saved.size() / 2)));
 }
 
+TEST_CASE("placement: who was listed before a restart and is dead after it is a source, by the lists on disk") {
+  std::string saved;
+  {
+    placement p(node(0));
+    small_view v{std::vector<member_state>(4, member_state::active), {}, 0, {}};
+    p.set_base(of(4), t0);
+    v.give(p, t0);
+    merge_all(p, t0);
+    REQUIRE(p.missing().empty());
+    saved = p.save();
+  }
+  placement p(node(0));
+  REQUIRE(p.restore(saved));
+  p.set_base(of(4), t0);
+  small_view v{std::vector<member_state>(4, member_state::active), {}, 0, {}};
+  v.states[3] = member_state::dead;
+  v.give(p, t0 + 1);
+  CHECK(std::ranges::any_of(p.missing(), [](const missing_source& m) { return m.id == node(3); }));
+}
+
 TEST_CASE("placement: a joiner's old lists are those of the base; of whom nothing is known it is missed everywhere") {
   placement p(node(0));
   small_view v{{member_state::joining, member_state::active, member_state::dead}, {}, 0, {}};

@@ -345,6 +345,11 @@ TEST_CASE("store: with zones the ack of another zone is waited for, at most 100 
   REQUIRE(c.write(l[0], *k, "phone", "w").outcome.has_value());
   CHECK(c.time.now() - began >= milliseconds(100));
   CHECK(c.time.now() - began < milliseconds(105));
+  c.nodes[l[2]]->suspect = true; // one that may be dead is not waited for
+  c.publish();
+  const auto again = c.time.now();
+  REQUIRE(c.write(l[0], *k, "phone", "x").outcome.has_value());
+  CHECK(c.time.now() - again < milliseconds(50));
 }
 
 TEST_CASE("store: a node whose disk fails acknowledges nothing until it can write again") {
