@@ -58,11 +58,27 @@ void faults::heal_all() {
     if (a.heal) a.heal();
   }
   home_.net.heal();
+  found_anew();
   for (machine_id i = 0; i < home_.size(); ++i) {
     machine& m = home_.at(i);
     if (!m.left) m.start();
   }
   healed_ = home_.time.now();
+}
+
+// All disks are gone, and the founder has left for good: nobody may begin. Who is asked for help says --found on one node.
+void faults::found_anew() {
+  machine* first = nullptr;
+  for (machine_id i = 0; i < home_.size(); ++i) {
+    machine& m = home_.at(i);
+    if (m.left) continue;
+    if (home_.founder(i) || (m.running() ? m.proc().base() : m.disk.memory.base)) return;
+    if (first == nullptr) first = &m;
+  }
+  if (first == nullptr) return;
+  home_.time.note("{} is started with --found", first->spec.name);
+  if (first->running()) first->crash(crash_kind::killed);
+  first->found = true;
 }
 
 machine* faults::victim() {

@@ -61,6 +61,7 @@ private:
   quality usual_quality() const;
   void count_losses(const std::vector<machine*>& crashed, crash_kind how);
   machine* victim();
+  void found_anew();
   void started(fault f, std::string detail, std::function<void()> heal);
 
   cluster& home_;

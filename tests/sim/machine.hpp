@@ -46,6 +46,7 @@ public:
   const machine_spec spec;
   sim::disk disk;
   bool left = false; // of the cluster, on purpose: it does not start again by itself
+  bool found = false; // the next process is started with --found
 
 private:
   void wake();

@@ -43,6 +43,7 @@ dht::store_api& process::store() { return wrapped_store_ ? *wrapped_store_ : *st
 void process::start(bool warm) {
   turn([this, warm] {
     started_ = on_.now();
+    found_ = std::exchange(on_.found, false);
     remembered_peers_ = on_.disk.memory.peers;
     mesh_ = std::make_unique<sim::mesh>(home_.net, on_.spec.number, number_, timers_, on_,
                                         sim::mesh::callbacks{.gossip = [this](machine_id m, std::string_view b) { on_gossip(m, b); },

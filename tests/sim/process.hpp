@@ -135,6 +135,7 @@ private:
 
   std::shared_ptr<const dht::base> base_ = std::make_shared<dht::base>();
   std::vector<machine_id> remembered_peers_;
+  bool found_ = false; // by hand
   mono_time started_{};
   timer_id membership_timer_ = timer_id::none;
   mono_time membership_due_{};

@@ -104,7 +104,7 @@ void process::note_isolation() {
 bool process::may_begin_alone() const {
   const duration waited = on_.now() - started_;
   const dht::base_keeper& base = membership_->base_known();
-  if (!base.current()) return waited >= begin_alone_after && home_.founder(on_.spec.number) && !heard_of_a_cluster(*view_);
+  if (!base.current()) return waited >= begin_alone_after && (found_ || (home_.founder(on_.spec.number) && !heard_of_a_cluster(*view_)));
   if (waited < begin_alone_after + rank(*view_, base.current()) * begin_in_turn) return false;
   return base.current().contains(view_->self) && (base.counted() <= 2 || base.majority());
 }
