@@ -183,6 +183,7 @@ std::string cluster_unit::waiting_for_base() const {
   if (!base.current()) {
     const bool founds = config_.node.found || config_.bundle->founder;
     if (founds && heard_of_a_cluster(*view_) && !config_.node.found) return "a node of the cluster that it has heard of; if there is none any more: --found";
+    if (!founds && alive_count(*view_) > 1) return "the founder, or a node that serves: nobody here may begin; if there is no cluster any more: --found, on one node";
     return founds ? "an answer of a seed, before it begins alone" : "";
   }
   if (!base.current().contains(view_->self)) return "a member of the cluster that it last knew";
