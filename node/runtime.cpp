@@ -87,6 +87,7 @@ outcome<void> runtime::bind_links() {
   if (!made) return std::unexpected(made.error());
   group_.streams.links.set(std::move(*made));
   group_.streams.verify_peer = make_peer_verifier(trust_, clock_);
+  group_.streams.memory_full = [this] { return group_.load.floor() >= 2; };
   group_.streams.where_is = [this](const node_id& id) { return cluster_->link_address(id); };
   link_hub_config c{.self = bundle_->id, .addresses = addresses_, .port = config_.link_port};
   links_ = std::make_unique<link_hub>(

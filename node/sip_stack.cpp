@@ -18,6 +18,7 @@ metrics::counter overloaded_answers("skald_sip_overloaded_total", overloaded_hel
 metrics::counter overloaded_registrations("skald_sip_overloaded_total", overloaded_help, R"(class="registration")");
 metrics::counter overloaded_floods("skald_sip_overloaded_total", overloaded_help, R"(class="flood")");
 metrics::counter unheard("skald_sip_unheard_total", "Requests turned away because of overload without an answer: there were too many for that");
+metrics::counter scanned("skald_sip_scanners_unheard_total", "Requests dropped because their source asked for too many that do not exist, or with wrong credentials");
 metrics::counter* const overloaded[] = {&overloaded_established, &overloaded_calls, &overloaded_answers, &overloaded_registrations,
                                         &overloaded_floods}; // by urgency
 
@@ -53,6 +54,7 @@ void sip_stack::receive(sip::message m, const sip::arrival& from) {
   }
   // What another edge took in is not turned away here: it was counted there. A REGISTER had its turn before it was read.
   const roles::urgency u = from.from_link() ? roles::urgency::established : roles::urgency_of(m, env_.cluster.facts()->config->emergency);
+  if (u != roles::urgency::established && core_.scans(from) && !transactions_.knows(m)) return scanned.add();
   const bool waits = u == roles::urgency::call && keeper_ != nullptr && !keeper_->at_once(u, from);
   if (refused_before(m, from)) return;
   if ((has_room(u) && !waits) || transactions_.knows(m)) return transactions_.receive(std::move(m), from);

@@ -55,6 +55,10 @@ public:
   // Outbound: opened to a trusted peer's name.
   bool to_trusted_peer() const { return to_trusted_peer_; }
   void set_to_trusted_peer() { to_trusted_peer_ = true; }
+  // How the pool counts it against its source.
+  enum class counted : std::uint8_t { not_at_all, silent, spoken };
+  counted counts_as() const { return counts_as_; }
+  void count_as(counted c) { counts_as_ = c; }
   bool idle(mono_time now, duration first_message, duration limit) const;
 
 private:
@@ -74,6 +78,7 @@ private:
   node_id called_;          // outbound links: who has to be at the other end
   std::string target_key_;  // outbound: for finding it again
   mono_time last_read_;
+  counted counts_as_ = counted::not_at_all;
   bool open_ = false, ended_ = false, any_message_ = false, to_trusted_peer_ = false;
 };
 

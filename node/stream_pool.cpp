@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "base/metrics.hpp"
+#include "base/source.hpp"
 #include "node/graveyard.hpp"
 #include "node/sip_stream.hpp"
 #include "node/tcp_acceptor.hpp"
@@ -13,7 +14,12 @@
 namespace skald::node {
 namespace {
 
-metrics::counter too_many("skald_streams_refused_total", "Streams refused: the worker has too many.");
+constexpr std::string_view too_many_name = "skald_streams_refused_total";
+constexpr std::string_view too_many_help = "Streams refused, by reason: the worker or the source has too many, or there is no memory.";
+metrics::counter too_many(too_many_name, too_many_help, R"(reason="worker")");
+metrics::counter too_many_of_source(too_many_name, too_many_help, R"(reason="source")");
+metrics::counter too_many_silent(too_many_name, too_many_help, R"(reason="silent")");
+metrics::counter no_memory(too_many_name, too_many_help, R"(reason="memory")");
 metrics::gauge open_streams("skald_streams", "Open TCP and TLS connections and SIP links.");
 metrics::counter peers_certified("skald_sip_peers_certified_total", "TLS connections whose peer showed a certificate that counts for trusted peers.");
 constexpr std::string_view refused_name = "skald_sip_peer_certificates_refused_total";
@@ -75,6 +81,10 @@ struct stream_pool::impl final : sip_stream_user {
   std::unordered_map<node_id, std::uint32_t> links;       // outbound ones
   std::unordered_map<std::string, std::uint32_t> targets; // outbound TCP and TLS, by target_key()
   graveyard<sip_stream> ended;
+  struct source_count {
+    std::size_t all = 0, silent = 0;
+  };
+  std::unordered_map<ip_address, source_count> sources_of; // of accepted TCP and TLS connections; no more entries than those
   timer_id sweep_timer = timer_id::none;
 
   sip_stream* get(const sip::flow& f) const {
@@ -89,18 +99,46 @@ struct stream_pool::impl final : sip_stream_user {
   }
 
   void accepted(owned_fd fd, sip::transport t);
+  metrics::counter* over_limit(const ip_address& source);
+  void uncount(const sip_stream& s);
   void certify(sip_stream& s);
   void dial(sip_stream& s, const endpoint& remote, std::unique_ptr<tls_engine> tls, keep_alive k);
   void sweep();
 
   // sip_stream_user
   void on_sip_open(sip_stream& s) override;
-  void on_sip_message(sip_stream& s, std::string bytes) override { user.on_stream_message(std::move(bytes), s.facts()); }
+  void on_sip_message(sip_stream& s, std::string bytes) override;
   void on_sip_closed(sip_stream& s, bool was_open, std::string_view why) override;
 };
 
+// Who may not have one more: the counter that says why. nullptr: welcome.
+metrics::counter* stream_pool::impl::over_limit(const ip_address& source) {
+  if (streams.size() >= setup.limits.all) return &too_many;
+  if (setup.memory_full && setup.memory_full()) return &no_memory;
+  const auto it = sources_of.find(source);
+  if (it == sources_of.end()) return nullptr;
+  if (it->second.all >= setup.limits.source) return &too_many_of_source;
+  return it->second.silent >= setup.limits.silent ? &too_many_silent : nullptr;
+}
+
+void stream_pool::impl::on_sip_message(sip_stream& s, std::string bytes) {
+  if (s.counts_as() == sip_stream::counted::silent) {
+    s.count_as(sip_stream::counted::spoken);
+    --sources_of.at(source_of(s.facts().flow.remote.ip)).silent;
+  }
+  user.on_stream_message(std::move(bytes), s.facts());
+}
+
+void stream_pool::impl::uncount(const sip_stream& s) {
+  if (s.counts_as() == sip_stream::counted::not_at_all) return;
+  const auto it = sources_of.find(source_of(s.facts().flow.remote.ip));
+  if (s.counts_as() == sip_stream::counted::silent) --it->second.silent;
+  if (--it->second.all == 0) sources_of.erase(it);
+}
+
 void stream_pool::impl::accepted(owned_fd fd, sip::transport t) {
-  if (streams.size() >= streams_per_worker_max) return too_many.add();
+  const ip_address source = source_of(remote_endpoint(fd.get()).ip);
+  if (metrics::counter* const why = over_limit(source)) return why->add();
   std::unique_ptr<tls_engine> tls;
   if (t == sip::transport::tls) {
     const auto credentials = setup.phones.get();
@@ -108,7 +146,13 @@ void stream_pool::impl::accepted(owned_fd fd, sip::transport t) {
     tls = std::make_unique<tls_engine>(credentials, tls_options{.end = tls_end::server, .alpn = {"sip/2"}});
   }
   sip_stream& s = make(t);
-  s.attach(std::make_unique<tcp_stream>(events, tcp_stream::parts{std::move(fd), std::move(tls)}, s.events()));
+  auto stream = std::make_unique<tcp_stream>(events, tcp_stream::parts{std::move(fd), std::move(tls)}, s.events());
+  if (source_of(stream->remote().ip) == source) { // not where it is gone already
+    auto& count = sources_of[source];
+    ++count.all, ++count.silent;
+    s.count_as(sip_stream::counted::silent);
+  }
+  s.attach(std::move(stream));
 }
 
 void stream_pool::impl::dial(sip_stream& s, const endpoint& remote, std::unique_ptr<tls_engine> tls, keep_alive k) {
@@ -147,6 +191,7 @@ void stream_pool::impl::on_sip_closed(sip_stream& s, bool was_open, std::string_
   const sip::arrival facts = s.facts();
   const auto it = streams.find(facts.flow.serial);
   if (it == streams.end()) return;
+  uncount(*it->second);
   ended.bury(std::move(it->second));
   streams.erase(it);
   open_streams.add(-1);
@@ -265,6 +310,7 @@ void stream_pool::close_all() {
   for (auto& [serial, s] : impl_->streams) impl_->live.remove(s->facts().flow);
   open_streams.add(-static_cast<std::int64_t>(impl_->streams.size()));
   impl_->streams.clear();
+  impl_->sources_of.clear();
   impl_->links.clear();
   impl_->targets.clear();
 }

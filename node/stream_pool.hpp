@@ -17,9 +17,16 @@
 
 namespace skald::node {
 
-inline constexpr std::size_t streams_per_worker_max = 60'000; // accepted ones; over it new ones are closed at once
+// Accepted ones; over a limit new ones are closed at once. A source is an IPv4 address, or the /64 of an IPv6 one.
+inline constexpr std::size_t streams_per_worker_max = 60'000;
+inline constexpr std::size_t streams_per_source_max = 15'000;       // of one worker: a quarter, for all phones of a large site
+inline constexpr std::size_t silent_streams_per_source_max = 1'000; // of these: that have not sent a SIP message yet
 inline constexpr duration stream_idle_time = std::chrono::hours(2); // over the longest grant (1 h)
 inline constexpr duration stream_first_message_time = seconds(60);  // for a peer that connects and says nothing
+
+struct stream_limits {
+  std::size_t all = streams_per_worker_max, source = streams_per_source_max, silent = silent_streams_per_source_max;
+};
 
 // What the pools of a node need from outside; set before start, then only the slots change.
 struct stream_setup {
@@ -29,6 +36,8 @@ struct stream_setup {
   certs::sip_anchors_ptr peers; // whose word counts for peers that the settings name by TLS name; null: nobody's
   peer_verifier verify_peer;
   link_lookup where_is;
+  stream_limits limits{};
+  std::function<bool()> memory_full; // no new ones then; null: never
 };
 
 // Port: the worker.

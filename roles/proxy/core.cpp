@@ -73,6 +73,13 @@ void core::on_view() {
   impl_->w.calls.on_view(*impl_->w.names());
 }
 
+bool core::scans(const sip::arrival& from) const {
+  worker& w = impl_->w;
+  const mono_time now = w.env.clock.now();
+  return !from.from_link() && w.scans.over(from.flow.remote.ip, now) && !w.flows.knows(from.flow, now) &&
+         !is_trusted_peer(*w.env.cluster.facts()->config, from, w.env.clock.wall());
+}
+
 bool core::adopt(const binding& b) { return adopt_binding(impl_->w, b); }
 
 std::optional<std::uint16_t> core::worker_of(const binding& b, const key_ring& keys) {

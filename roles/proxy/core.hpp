@@ -39,6 +39,9 @@ public:
   void on_server_ended(sip::server_id id, bool acknowledged) override;
   void on_client_ended(sip::client_id id) override;
 
+  // Whether what comes from there is not to be heard: its source scans (scan_limit.hpp), and it is neither a subscriber's
+  // flow nor a trusted peer. Asked before a request out of dialog becomes a transaction.
+  bool scans(const sip::arrival& from) const;
   // A stream broke: its subscriber is not reached by it any more.
   void on_flow_gone(const sip::flow& f);
   // The cluster's facts were swapped: nodes that died take with them what waited for them (sip.md §6).

@@ -19,7 +19,28 @@ void passage::on_arrived(context& c, branch&, sip::message& response, const sip:
   response = w_->calls.make_response(c, 500);
 }
 
+namespace {
+
+// What a scanner hears: no such user, wrong password, not for you. Whoever gave credentials of ours and got as far as 404
+// is a subscriber who mistyped, for they were right; where users are hidden, 480 is what 404 would be.
+bool is_miss(const context& c, const sip::message& response) {
+  const int status = response.status();
+  if (status == 403) return true;
+  if (status != 404 && !(status == 480 && c.facts().config->hide_users)) return false;
+  return !credentials_aor(*c.names, c.original, sip::header::proxy_authorization);
+}
+
+void note_miss(worker& w, const context& c, const sip::message& response) {
+  if (c.answered || c.entered != stage::in || c.from.from_link() || !is_miss(c, response) || !tag_of(c.original, sip::header::to).empty()) return;
+  const mono_time now = w.env.clock.now();
+  if (w.flows.knows(c.from.flow, now) || is_trusted_peer(*c.facts().config, c.from, w.env.clock.wall())) return;
+  w.scans.miss(c.from.flow.remote.ip, now);
+}
+
+} // namespace
+
 void passage::on_passing(context& c, sip::message& response) {
+  note_miss(*w_, c, response);
   if (c.entered != stage::in && c.entered != stage::out) return;
   if (c.learns_flow && response.status() / 100 == 2) learn_flow(*w_, c, response);
   note_dialog(*w_, c, response);

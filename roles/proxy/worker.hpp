@@ -20,12 +20,13 @@ struct worker {
   contexts calls;
   edge_memory& flows;     // of the node
   dialog_memory& dialogs; // of the node
+  scan_limit& scans;      // of the node
   keepalive pinger;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true); // false once the worker is gone: late answers look here
 
   worker(worker_env& e, registrar_port& r, authenticator& a, server_resolver& s, passage_observer& o, edge_state& edge)
       : env(e), registrar(r), auth(a), resolver(s), calls(e, s, o, edge.legs), flows(edge.flows), dialogs(edge.dialogs),
-        pinger(e, flows, calls) {}
+        scans(edge.scans), pinger(e, flows, calls) {}
   ~worker() { *alive = false; }
 
   // The index over the present facts; rebuilt when they were swapped.

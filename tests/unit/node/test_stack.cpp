@@ -185,3 +185,73 @@ TEST_CASE("stack: while calls wait, requests in a dialog and emergency calls do 
   CHECK(n.sent.take() == std::vector{481}); // nobody knows that dialog
   CHECK(n.keeper.kept.size() == 1);
 }
+
+namespace {
+
+constexpr std::size_t borne = roles::misses_at_once + 1;
+
+// A MESSAGE to somebody new each time.
+void ask(lonely_node& n, std::string_view remote, std::string_view uri = {}, std::string_view more = {}) {
+  static int count = 0;
+  const std::string to = uri.empty() ? "sip:nobody" + std::to_string(++count) + "@example.com" : std::string(uri);
+  std::string m = request("MESSAGE", to, "scan" + std::to_string(++count), "sip:eve@elsewhere.net");
+  m.insert(m.find("Max-Forwards"), more);
+  n.receive(std::move(m), remote);
+}
+
+} // namespace
+
+TEST_CASE("stack: who asks for too many that do not exist is not heard, but for emergency calls; others are") {
+  lonely_node n;
+  const char* const eve = "203.0.113.66:5060";
+  for (std::size_t i = 0; i < borne; ++i) ask(n, eve);
+  CHECK(n.sent.take() == std::vector<int>(borne, 404));
+  for (int i = 0; i < 5; ++i) ask(n, eve);
+  ask(n, "203.0.113.66:7000"); // another port is the same source
+  CHECK(n.sent.take().empty());
+  ask(n, "203.0.113.67:5060");
+  CHECK(n.sent.take() == std::vector{404});
+  n.receive(request("INVITE", "sip:112@example.com", "sos"), eve);
+  CHECK_FALSE(n.sent.take().empty());
+  // A subscriber's phone behind the same address, and one more question after a pause.
+  const sip::arrival known = n.from("203.0.113.66:6000");
+  REQUIRE(n.edge.flows.learn(known.flow, "sip:bob@example.com", 1, n.clock.now() + seconds(60)));
+  ask(n, "203.0.113.66:6000");
+  CHECK(n.sent.take() == std::vector{407});
+  n.clock.advance(roles::miss_pause);
+  ask(n, eve);
+  ask(n, eve);
+  CHECK(n.sent.take() == std::vector{404});
+}
+
+TEST_CASE("stack: refusals and credentials of elsewhere are misses too, and an IPv6 /64 is one source") {
+  for (const char* const way : {"refused", "credentials", "ipv6"}) {
+    lonely_node n;
+    for (std::size_t i = 0; i < borne + 3; ++i) {
+      if (std::string_view(way) == "refused") ask(n, "203.0.113.66:5060", "sip:x@third.net"); // from outside for outside
+      else if (std::string_view(way) == "ipv6") ask(n, "[2001:db8:0:7::" + std::to_string(1 + i) + "]:5060");
+      else ask(n, "203.0.113.66:5060", {}, "Proxy-Authorization: Digest username=\"eve\", realm=\"elsewhere.net\"\r\n");
+    }
+    CHECK_MESSAGE(n.sent.take().size() == borne, way);
+  }
+}
+
+TEST_CASE("stack: a trusted peer may ask for as many as it likes") {
+  lonely_node n;
+  n.set_facts([](roles::cluster_facts& f) { f.config = std::make_shared<roles::settings>(roles::read_settings("example.com", {{"peers", "203.0.113.66"}})); });
+  for (std::size_t i = 0; i < borne + 50; ++i) ask(n, "203.0.113.66:5060");
+  CHECK(n.sent.take() == std::vector<int>(borne + 50, 404));
+}
+
+TEST_CASE("scan limit: as many sources are watched as there is place for; those that are forgiven give way") {
+  roles::scan_limit scans;
+  const mono_time t{seconds(1000)};
+  const auto host = [](std::size_t n) { return *ip_address::parse("2001:db8:" + std::to_string(n / 10'000) + ":" + std::to_string(n % 10'000) + "::1"); };
+  for (std::size_t i = 0; i < roles::scan_sources_max + 10'000; ++i) scans.miss(host(i), t);
+  CHECK(scans.size() <= roles::scan_sources_max);
+  CHECK(scans.size() > roles::scan_sources_max / 10 * 9);
+  const ip_address late = host(90'000);
+  for (std::size_t i = 0; i < borne; ++i) scans.miss(late, t + seconds(1));
+  CHECK(scans.over(late, t + seconds(1)));
+  CHECK(scans.size() < roles::scan_sources_max);
+}

@@ -160,6 +160,40 @@ TEST_CASE("tcp: a reset connection is reported as a flow that is gone, and refus
   CHECK_FALSE(w.on(0, [&](worker& x) { return x.alive(f) || x.send(f, "x"); }));
 }
 
+TEST_CASE("tcp: one source has so many connections, fewer of them silent, and others do not feel it") {
+  workers w(1);
+  w.group.streams.limits = {.all = 5, .source = 3, .silent = 2};
+  bool full = false;
+  w.group.streams.memory_full = [&] { return full; };
+  w.start();
+  std::vector<std::unique_ptr<peer_socket>> phones;
+  const auto call = [&](const char* from) -> peer_socket& { return *phones.emplace_back(std::make_unique<peer_socket>(SOCK_STREAM, w.sip(), from)); };
+  const auto speaks = [&](peer_socket& p) {
+    const std::string branch = "z9hG4bKs" + std::to_string(p.local().port);
+    p.send(request("OPTIONS", branch, "TCP"));
+    return !p.receive_until(branch).empty();
+  };
+  peer_socket &first = call("127.0.0.41"), &second = call("127.0.0.41");
+  CHECK(call("127.0.0.41").receive().empty()); // a third that says nothing: closed
+  REQUIRE(speaks(first));
+  peer_socket& third = call("127.0.0.41");
+  CHECK(speaks(third));
+  CHECK(speaks(second));
+  CHECK_FALSE(speaks(call("127.0.0.41"))); // the fourth that speaks
+  CHECK(speaks(call("127.0.0.42")));
+  first.reset(); // makes room
+  REQUIRE(w.users[0]->wait_gone(1).size() == 1);
+  CHECK(speaks(call("127.0.0.41")));
+  CHECK(speaks(call("127.0.0.43")));
+  CHECK_FALSE(speaks(call("127.0.0.44"))); // the worker has five
+  second.reset();
+  REQUIRE(w.users[0]->wait_gone(2).size() == 2);
+  w.on(0, [&](worker&) { return full = true; });
+  CHECK_FALSE(speaks(call("127.0.0.44")));
+  w.on(0, [&](worker&) { return full = false; });
+  CHECK(speaks(call("127.0.0.44")));
+}
+
 TEST_CASE("a flow of another worker is served through that worker's queue") {
   workers w(2);
   w.start();

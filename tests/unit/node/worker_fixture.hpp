@@ -124,8 +124,13 @@ public:
 // A blocking client socket.
 class peer_socket {
 public:
-  peer_socket(int type, const endpoint& to) : fd_(::socket(family_of(to), type | SOCK_CLOEXEC, 0)) {
+  // `from`: the address to call from, if it matters.
+  peer_socket(int type, const endpoint& to, const char* from = nullptr) : fd_(::socket(family_of(to), type | SOCK_CLOEXEC, 0)) {
     sockaddr_storage a;
+    if (from != nullptr) {
+      const socklen_t own = to_sockaddr({*ip_address::parse(from), 0}, a);
+      ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&a), own);
+    }
     const socklen_t n = to_sockaddr(to, a);
     connected = ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&a), n) == 0;
   }
