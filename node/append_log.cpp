@@ -206,10 +206,13 @@ void append_log::give_up_rewrite() {
 
 outcome<void> append_log::finish_rewrite() {
   if (!next_) return std::unexpected(failure{next_path() + ": the rewriting of the log failed"});
-  auto next = std::exchange(next_, nullptr);
-  if (::fdatasync(next->fd) != 0) return error(next_path(), "cannot sync");
-  if (::rename(next_path().c_str(), path_.c_str()) != 0) return error(next_path(), "cannot rename");
-  file_ = std::move(next);
+  const bool synced = ::fdatasync(next_->fd) == 0;
+  if (!synced || ::rename(next_path().c_str(), path_.c_str()) != 0) {
+    auto failed = error(next_path(), synced ? "cannot rename" : "cannot sync");
+    give_up_rewrite();
+    return failed;
+  }
+  file_ = std::exchange(next_, nullptr);
   size_ = next_size_;
   if (!sync_folder(path_)) return error(path_, "cannot sync the folder of");
   return {};

@@ -103,7 +103,7 @@ void requests::on_response(const sip::message& m) {
   }
   if (e.status == 0) return; // came after it was given up
   if (!e.through->lived(e.falls) && m.status() >= 300) return; // by the edge that was started again: it knows of no other answer
-  if (e.status == m.status() && (e.status == 401 || e.status == 407)) return; // a challenge keeps no state (RFC 3261 §26.3.2.4)
+  if (e.status == 401 || e.status == 407) return; // a challenge keeps no state, so its request sent again is a new one (RFC 3261 §26.3.2.4)
   const bool another = e.status != m.status() || e.to_tag != tag_of(m, sip::header::to);
   if (another && !std::exchange(e.told_twice, true) && !(e.on_late && m.status() < 300 && e.on_late(m)))
     note(counts_.twice, fmt::format("{} of {} through {}: {}, then {}", e.method, e.what.from, e.through->name, e.status, m.status()));
