@@ -17,9 +17,9 @@ void put_on_wire(worker& w, std::shared_ptr<const name_index> names, sip::messag
 }
 
 void send_way(worker& w, std::shared_ptr<const name_index> names, way out) {
+  w.calls.legs().saw_ack(out.request); // which may be here though the UA is reached by another edge now
   switch (out.kind) {
   case way::kind::flow:
-    w.calls.legs().saw_ack(out.request);
     return put_on_wire(w, std::move(names), std::move(out.request), out.flow);
   case way::kind::link:
     out.request.prepend(sip::header::route, out.link_route);
@@ -68,9 +68,15 @@ void forward_from_link(worker& w, std::shared_ptr<const name_index> names, sip::
       ours->token->node != names->facts()->view->self.head())
     return dropped.add();
   m.remove_first_value(sip::header::route);
-  auto out = way_by_token(w, *names, std::move(m), *ours, r->secure);
-  if (!out) return dropped.add();
-  send_way(w, std::move(names), std::move(*out));
+  auto out = way_by_token(w, *names, m, *ours, r->secure);
+  if (out) return send_way(w, std::move(names), std::move(*out));
+  // The edge before cannot be told that the flow is gone: there is no answer to an ACK. A path token is that of the newest flow.
+  if (out.error() != 430 || ours->token->kind != sip::token_kind::dialog) return dropped.add();
+  find_again(w, names, std::move(m), *ours, r->secure, [&w, alive = w.alive, names](std::expected<way, int> found) {
+    if (!*alive) return;
+    if (!found) return dropped.add();
+    send_way(w, names, std::move(*found));
+  });
 }
 
 } // namespace

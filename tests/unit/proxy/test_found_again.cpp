@@ -82,6 +82,24 @@ TEST_CASE("found again: an ACK too") {
   CHECK_MESSAGE(t.bob.take_request("ACK"), t.c.trace);
 }
 
+TEST_CASE("found again: the ACK of a call that was answered after its phone went to another edge; the edge that rang knows of it") {
+  takeover t(4);
+  const sip::message invite = t.ring();
+  t.bob.register_at(t.c.node(3));
+  t.bob.clear();
+  t.bob.respond(invite, 200);
+  t.c.settle();
+  const auto ok = t.alice.take_response(200);
+  REQUIRE(ok);
+  t.alice.ack(t.left(), *ok);
+  const auto ack = t.bob.take_request("ACK");
+  REQUIRE_MESSAGE(ack, t.c.trace);
+  CHECK(header_of(*ack, sip::header::via).find(t.c.node(3).ip.text()) != std::string::npos);
+  t.c.kill(t.owner()); // the edge's own BYE is for a 2xx that nobody took
+  t.c.advance(seconds(60));
+  CHECK_MESSAGE(t.bob.count("BYE") == 0, t.c.trace);
+}
+
 TEST_CASE("found again: no newer flow, but the Contact is where the flow came from: it is reached from here") {
   in_call t;
   t.c.kill(t.right());
