@@ -7,7 +7,8 @@
 namespace skald::roles {
 namespace {
 
-constexpr std::size_t fields_written = 14;
+constexpr std::size_t fields_written = 14; // and the former flows, where there are any
+constexpr std::size_t former_flows_read_max = 16;
 constexpr std::size_t path_values_max = 32;
 
 std::string normalized(std::string_view contact) {
@@ -32,7 +33,7 @@ std::string binding::item() const {
 std::string encode(const binding& b) {
   std::string out;
   pack::writer w(out);
-  w.array(fields_written);
+  w.array(fields_written + (b.former.empty() ? 0 : 1));
   w.str(b.aor);
   w.str(b.contact);
   w.str(b.contact_params);
@@ -48,6 +49,9 @@ std::string encode(const binding& b) {
   w.sint(b.updated);
   w.sint(b.expires);
   w.uint(b.id);
+  if (b.former.empty()) return out;
+  w.array(b.former.size());
+  for (const former_flow& f : b.former) w.array(3).uint(f.binding_id).str(f.path).sint(f.until);
   return out;
 }
 
@@ -70,6 +74,14 @@ result<binding> decode_binding(std::string_view bytes) {
     b.updated = f.sint();
     b.expires = f.sint();
     b.id = f.uint();
+    for (pack::fields list = f.array(former_flows_read_max); list.more();) {
+      pack::fields one = list.array();
+      former_flow was;
+      was.binding_id = one.uint();
+      was.path = one.bin();
+      was.until = one.sint();
+      b.former.push_back(std::move(was));
+    }
   }
   if (!r.ok() || !r.at_end()) return std::unexpected(errc::malformed);
   if (b.aor.empty() || b.contact.empty()) return std::unexpected(errc::missing);

@@ -10,6 +10,19 @@
 
 namespace skald::roles {
 
+// ---- Named limits.
+inline constexpr std::size_t former_flows_max = 3; // of a binding; the oldest goes
+inline constexpr seconds former_flow_kept{300};    // after the flow changed; longer than anything rings
+
+// A flow that this binding, or one whose place it took, had a moment ago. What an owner forked there before it died may still
+// ring, and the copy of that request has to find it (sip.md §6).
+struct former_flow {
+  std::uint64_t binding_id = 0;
+  std::string path;  // the topmost value
+  unix_ms until = 0; // cluster time
+  bool operator==(const former_flow&) const = default;
+};
+
 struct binding {
   std::string aor;               // canonical
   std::string contact;           // the URI
@@ -25,6 +38,7 @@ struct binding {
   unix_ms updated = 0;           // cluster time of the last REGISTER that wrote it
   unix_ms expires = 0;
   std::uint64_t id = 0;          // sip::binding_id(): of (AoR, instance and reg-id, or contact)
+  std::vector<former_flow> former; // newest first
 
   std::string item() const;      // the store's item: "i:INSTANCE:REGID" or "c:" + normalized contact
 };

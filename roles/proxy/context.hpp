@@ -41,6 +41,7 @@ struct way {
   std::function<void()> otherwise{};
   std::uint64_t binding_id = 0; // kind::flow: whose; 0: not a binding's
   std::uint32_t round = 0;      // which flow of the instance this is
+  leg_use use = leg_use::begin; // kind::flow
 };
 
 // What is under way to one place, and what may follow it: another flow of the same instance, another target of the same

@@ -11,6 +11,8 @@ namespace {
 metrics::counter failovers("skald_proxy_target_failovers_total",
                            "Requests sent to the next target of a foreign server.");
 
+constexpr std::uint32_t rounds_asked = 8; // flows of one instance
+
 // RFC 3261 §18.1.1: what is over 1300 bytes goes by TCP, and by UDP after all where there is nobody.
 void prefer_streams(const sip::message& request, std::vector<sip::target>& targets) {
   if (request.serialize().size() + via_room <= datagram_bytes_max) return;
@@ -29,6 +31,7 @@ void contexts::start_way(const context_ptr& c, std::size_t i) {
   arm(c, i);
   switch (b.ways[b.at].kind) {
   case way::kind::flow:
+    if (b.ways[b.at].use == leg_use::attach && c->attempt.empty()) return way_failed(c, i, 430);
     if (!env_.flows.alive(b.ways[b.at].flow)) return way_failed(c, i, 430); // RFC 5626 §5.3
     return transmit(c, i, b.ways[b.at].flow);
   case way::kind::link:
@@ -124,18 +127,24 @@ void contexts::join_leg(const context_ptr& c, std::size_t i, const sip::flow& fl
   branch& b = c->branches[i];
   const way& w = b.ways[b.at];
   const std::uint32_t round = w.round != 0 ? w.round : c->round;
+  const auto key_of = [&](std::uint32_t n) { return leg_key_of(c->attempt, w.binding_id, w.next_hop, flow, n); };
+  leg_key key = key_of(round);
+  if (w.use == leg_use::attach) // the order of an instance's flows may have changed since
+    for (std::uint32_t n = 0; n < rounds_asked && !legs_.known(key); ++n)
+      key = key_of(n);
   b.client = sip::client_id::none;
   b.waiter = legs_.next_id();
   by_waiter_[b.waiter] = {c, i};
   legs_.join(b.waiter, {.attempt = c->attempt,
-                        .key = leg_key_of(c->attempt, w.binding_id, w.next_hop, flow, round),
+                        .key = key,
                         .ua = ua_key_of(c->attempt, w.binding_id, w.next_hop, flow),
                         .origin = c->origin,
                         .turn = c->turn,
                         .request = w.request,
                         .flow = flow,
                         .loop_hash = c->loop_hash,
-                        .names = c->names});
+                        .names = c->names,
+                        .use = w.use});
 }
 
 // Timer C for an INVITE (RFC 3261 §16.6 step 11), the stage's budget for all else (sip.md §7).

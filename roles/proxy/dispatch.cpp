@@ -144,7 +144,7 @@ void run_link_out(worker& w, const context_ptr& c, const link_route& r) {
   if (t.kind == sip::token_kind::dialog && fit_of(t, c->request) == token_fit::no) return w.calls.answer(c, 481);
   if (t.node != c->facts().view->self.head()) return w.calls.answer_retry(c, 500, retry_after);
   c->request.remove_first_value(sip::header::route);
-  auto out = way_by_token(w, *c->names, c->request, *ours, c->secure);
+  auto out = way_by_token(w, *c->names, c->request, *ours, c->secure, r.use);
   if (!out) return w.calls.answer(c, out.error());
   w.calls.forward(c, stage::out, std::move(*out));
 }

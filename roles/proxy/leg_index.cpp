@@ -20,6 +20,13 @@ std::uint16_t leg_index::claim(const leg_key& leg, std::uint16_t me) {
   });
 }
 
+std::optional<std::uint16_t> leg_index::find(const leg_key& leg) const {
+  return of(leg).with([&](const stripe& s) {
+    const auto it = s.legs.find(leg);
+    return it == s.legs.end() ? std::nullopt : std::optional(it->second);
+  });
+}
+
 void leg_index::release(const leg_key& leg, std::uint16_t me) {
   of(leg).with([&](stripe& s) {
     if (const auto it = s.legs.find(leg); it != s.legs.end() && it->second == me) s.legs.erase(it);

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -20,6 +21,7 @@ class leg_index {
 public:
   // The worker that was first to claim this leg; `me` claims it if nobody has.
   std::uint16_t claim(const leg_key& leg, std::uint16_t me);
+  std::optional<std::uint16_t> find(const leg_key& leg) const; // the worker that claimed it
   // Only what `me` claimed is let go.
   void release(const leg_key& leg, std::uint16_t me);
 

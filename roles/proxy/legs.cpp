@@ -85,7 +85,8 @@ void legs::unanswered(std::set<std::string>& call_ids) const {
 
 void legs::join(waiter_id who, leg_request r) {
   const waiter w{who, env_.worker, r.origin, r.turn, false, false};
-  const std::uint16_t home = index_.claim(r.key, env_.worker);
+  const bool begins = r.use == leg_use::begin;
+  const std::uint16_t home = begins ? index_.claim(r.key, env_.worker) : index_.find(r.key).value_or(env_.worker);
   home_[who] = home;
   at(home, [w, r = std::move(r)](legs& there) mutable { there.join_here(w, std::move(r)); });
 }
@@ -118,7 +119,12 @@ legs::leg_ptr legs::leg_of(waiter_id who) const {
 
 void legs::join_here(waiter who, leg_request r) {
   if (const auto it = by_key_.find(r.key); it != by_key_.end()) return attach(it->second, who);
-  begin(who, std::move(r));
+  if (r.use == leg_use::begin) return begin(who, std::move(r));
+  tell(who, [](legs& there, waiter_id id) {
+    there.home_.erase(id);
+    there.user_.on_leg_failure(id, sip::client_failure::flow_gone);
+    there.user_.on_leg_ended(id);
+  });
 }
 
 void legs::attach(const leg_ptr& l, waiter who) {

@@ -43,6 +43,10 @@ public:
   virtual void on_leg_ended(waiter_id who) = 0;    // nothing more will come; the id is dead
 };
 
+// What a request for a UA may do at its edge. A copy that only looks for the leg of the request before it begins none: that
+// leg may be at another flow of the UA.
+enum class leg_use : std::uint8_t { begin, attach };
+
 struct leg_request {
   std::string attempt;
   leg_key key{}, ua{};
@@ -52,6 +56,7 @@ struct leg_request {
   sip::flow flow;
   std::uint32_t loop_hash = 0;
   std::shared_ptr<const name_index> names;
+  leg_use use = leg_use::begin;
 };
 
 class legs {
@@ -61,8 +66,10 @@ public:
   void set_siblings(std::vector<legs*> all) { siblings_ = std::move(all); }
 
   waiter_id next_id();
-  // Attaches to the leg of that key, wherever on this node it is, or begins it.
+  // Attaches to the leg of that key, wherever on this node it is, or begins it. leg_use::attach begins none: a failure then.
   void join(waiter_id who, leg_request r);
+  // Whether a leg of that key is known on this node; by the time of join() it may be gone.
+  bool known(const leg_key& k) const { return index_.find(k).has_value(); }
   // This waiter does not want it any more. When none does, an INVITE is cancelled, and a copy would start anew; what
   // still comes is told.
   void leave(waiter_id who, std::string_view reason);

@@ -23,8 +23,8 @@ metrics::counter routes_over_limit("skald_proxy_routes_over_limit_total",
 constexpr std::size_t our_routes_max = 8;
 
 std::string without_link_params(const sip::uri& u) {
-  return sip::without_params(u, {"stage", "key", "aor", "hop", "edge", "sips", "orphan", "moved", "dialogs", "vs", "instead-of", "origin", "turn",
-                                 "attempt", "round"});
+  return sip::without_params(u, {"stage", "key", "aor", "hop", "edge", "sips", "attach", "orphan", "moved", "dialogs", "vs", "instead-of", "origin",
+                                 "turn", "attempt", "round"});
 }
 
 std::string host_text(const sip::uri& u) {
@@ -59,6 +59,7 @@ std::string make_link_route(const name_index& names, const node_id& to, const li
   if (r.hop > 1) out += fmt::format(";hop={}", r.hop);
   if (!r.edge.empty()) out += ";edge=" + r.edge;
   if (r.secure) out += ";sips";
+  if (r.use == leg_use::attach) out += ";attach";
   if (r.orphan) out += ";orphan";
   if (r.moved) out += r.removed ? ";moved=removed" : ";moved";
   if (r.dialogs) out += ";dialogs";
@@ -92,6 +93,7 @@ std::optional<link_route> read_link_route(const name_index& names, std::string_v
   r.secure = u->has_param("sips");
   r.stamp = std::string(u->param("vs").value_or(std::string_view{}));
   r.instead_of = std::string(u->param("instead-of").value_or(std::string_view{}));
+  if (u->has_param("attach")) r.use = leg_use::attach;
   r.orphan = u->has_param("orphan");
   r.moved = u->has_param("moved");
   r.removed = u->param("moved") == "removed";

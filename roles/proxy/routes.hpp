@@ -22,6 +22,7 @@ struct link_route {
   bool secure = false;   // the Request-URI was sips:
   std::string stamp;     // the sender's view
   std::string instead_of{};  // the owner that this node is asked in place of, a node name (sip.md §6)
+  leg_use use = leg_use::begin; // `out`; attach: 430 if there is no leg
   bool orphan = false;       // a BYE for a 2xx that nobody took
   bool dialogs = false;      // no request for a UA: asks which dialogs still pass (dialog_keeper.hpp)
   bool moved = false;        // no request for a UA: a binding went to another flow (moved_flows.hpp)

@@ -19,7 +19,7 @@ void clean(const name_index& names, sip::message& m) {
 } // namespace
 
 std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::message m, const our_route& r,
-                                     bool secure) {
+                                     bool secure, leg_use use) {
   const sip::token& t = *r.token;
   const cluster_facts& facts = *names.facts();
   if (t.node != facts.view->self.head()) {
@@ -31,7 +31,7 @@ std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::me
     out.kind = way::kind::link;
     out.request = std::move(m);
     out.node = edge->id;
-    out.link_route = make_link_route(names, edge->id, {.stage = stage::out, .secure = secure});
+    out.link_route = make_link_route(names, edge->id, {.stage = stage::out, .secure = secure, .use = use});
     return out;
   }
   if (secure && t.transport != sip::transport::tls) { // sip.md §2
@@ -42,6 +42,8 @@ std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::me
   out.kind = way::kind::flow;
   out.flow = t.flow();
   out.binding_id = t.binding_id;
+  out.use = use;
+  if (use == leg_use::attach) return out; // nothing of it is sent
   if (w.flows.gone(out.flow) || !w.env.flows.alive(out.flow)) return std::unexpected(430);
   if (w.flows.moved(out.flow, t.binding_id, w.env.clock.now())) return std::unexpected(430); // sip.md §6
   clean(names, m);
@@ -51,7 +53,7 @@ std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::me
   return out;
 }
 
-std::expected<way, int> way_to_binding(worker& w, const context& c, const binding& b) {
+std::expected<way, int> way_to_binding(worker& w, const context& c, const binding& b, leg_use use) {
   if (b.path.empty()) return std::unexpected(480);
   const auto ours = read_our_route(*c.names, c.from.flow.local, b.path.front());
   if (!ours || !ours->token) return std::unexpected(480);
@@ -61,7 +63,7 @@ std::expected<way, int> way_to_binding(worker& w, const context& c, const bindin
     m.prepend(sip::header::route, b.path[i]);
   our_route edge = *ours;
   edge.token->binding_id = b.id;
-  return way_by_token(w, *c.names, std::move(m), edge, c.secure);
+  return way_by_token(w, *c.names, std::move(m), edge, c.secure, use);
 }
 
 way way_outside(const name_index& names, sip::message m) {

@@ -27,11 +27,33 @@ bool caller_is_ours(const context& c) {
   return asserted && our_aor_in(*c.names, *asserted);
 }
 
+// A copy's: the owner that died may have forked to any flow that the instance has, or had a moment ago. Each is asked for the
+// leg before one is begun (sip.md §6). Where there is but one flow, beginning asks it.
+std::vector<way> ways_to_leg(worker& w, const context& c, const reach& r) {
+  std::vector<binding> known;
+  const unix_ms now = w.env.cluster.store().cluster_time();
+  for (const binding& b : r.flows) {
+    known.push_back(b);
+    for (const former_flow& f : b.former) {
+      if (f.until <= now) continue;
+      known.push_back(b);
+      known.back().id = f.binding_id;
+      known.back().path = {f.path};
+    }
+  }
+  std::vector<way> out;
+  if (known.size() == 1) return out;
+  for (const binding& b : known)
+    if (auto there = way_to_binding(w, c, b, leg_use::attach)) out.push_back(std::move(*there));
+  return out;
+}
+
 std::vector<branch> branches_to(worker& w, const context& c, std::vector<binding> bindings) {
   std::vector<branch> out;
   for (const reach& r : group_by_instance(std::move(bindings))) {
     branch b;
     b.from = stage::term;
+    if (c.again) b.ways = ways_to_leg(w, c, r);
     for (std::size_t round = 0; round < r.flows.size(); ++round) {
       auto one = way_to_binding(w, c, r.flows[round]);
       if (!one) continue;

@@ -31,9 +31,9 @@ void run_term(worker& w, const context_ptr& c, const std::string& aor);
 // Over the flow that a token describes: here, or at the edge that holds it. `r` was popped from `m`. An error is the
 // status to answer.
 std::expected<way, int> way_by_token(worker& w, const name_index& names, sip::message m, const our_route& r,
-                                     bool secure);
+                                     bool secure, leg_use use = leg_use::begin);
 // To one binding: its contact as Request-URI, its Path as Routes (RFC 3327 §5.3).
-std::expected<way, int> way_to_binding(worker& w, const context& c, const binding& b);
+std::expected<way, int> way_to_binding(worker& w, const context& c, const binding& b, leg_use use = leg_use::begin);
 // To a foreign server by the next Route or the Request-URI (RFC 3261 §16.6 steps 6 and 7).
 way way_outside(const name_index& names, sip::message m);
 // From orig, or in: a foreign callee leaves from the caller's edge.

@@ -55,15 +55,15 @@ bool same_flow(const sip::token& a, const sip::token& b) {
 
 } // namespace
 
-struct registrar::former_flow {
+struct registrar::moved_flow {
   std::uint64_t binding_id = 0;
   std::string path; // the topmost value
   bool removed = false;
 };
 
 // Bindings that a change puts over another one whose topmost Path differs, or takes away.
-registrar::former_flows registrar::replaced_flows(const std::vector<dht::change>& changes, const std::vector<dht::record>& current) {
-  former_flows out;
+registrar::moved_flows registrar::replaced_flows(const std::vector<dht::change>& changes, const std::vector<dht::record>& current) {
+  moved_flows out;
   const bool all_go = std::ranges::find(changes, dht::floor_item, &dht::change::item) != changes.end();
   for (const dht::record& before : current) {
     const auto c = std::ranges::find(changes, before.item, &dht::change::item);
@@ -87,7 +87,7 @@ struct registrar::job {
   std::optional<sip::token> flow;
   register_request wanted;
   auth_result who;
-  former_flows before; // filled before the write is answered
+  moved_flows before; // filled before the write is answered
 };
 
 const name_index& registrar::names() {
@@ -243,9 +243,9 @@ void registrar::written(const job_ptr& j, dht::write_result result) {
   if (on_change_ && !j->who.repeated) on_change_(c);
 }
 
-void registrar::tell_moved(const job& j, const former_flows& before) {
+void registrar::tell_moved(const job& j, const moved_flows& before) {
   if (!on_moved_ || !j.flow) return;
-  for (const former_flow& f : before) {
+  for (const moved_flow& f : before) {
     const auto old = flow_of(f.path, *j.facts->keys);
     if (old && !same_flow(*old, *j.flow)) on_moved_({*old, f.binding_id, f.removed});
   }

@@ -35,9 +35,9 @@ public:
 
 private:
   struct job;
-  struct former_flow; // of a binding that a write replaces or removes, as the rule saw it
-  using former_flows = std::vector<former_flow>;
-  static former_flows replaced_flows(const std::vector<dht::change>& changes, const std::vector<dht::record>& current);
+  struct moved_flow; // of a binding that a write replaces or removes, as the rule saw it
+  using moved_flows = std::vector<moved_flow>;
+  static moved_flows replaced_flows(const std::vector<dht::change>& changes, const std::vector<dht::record>& current);
   using job_ptr = std::shared_ptr<job>;
   const name_index& names();
   std::optional<register_refusal> whose(job& j);
@@ -45,7 +45,7 @@ private:
   void answer_question(const job_ptr& j);
   void write(const job_ptr& j);
   void written(const job_ptr& j, dht::write_result result);
-  void tell_moved(const job& j, const former_flows& before);
+  void tell_moved(const job& j, const moved_flows& before);
   void refused_by_rule(const job_ptr& j, update_refusal why);
   std::vector<registration::gone> flows_gone(const job& j);
   void end(job& j, sip::message response, bool not_owner = false);

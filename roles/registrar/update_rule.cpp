@@ -74,9 +74,13 @@ private:
   }
 
   bool put(const wanted_contact& w) {
-    for (const held& h : held_)
-      if (h.b && (matches(w, *h.b) || replaces(w, h)) && !remove(h)) return false;
     binding b;
+    for (const held& h : held_) {
+      if (!h.b || !(matches(w, *h.b) || replaces(w, h))) continue;
+      if (!remove(h)) return false;
+      take_former(*h.b, b.former);
+    }
+    trim(b.former);
     b.aor = r_.aor;
     b.contact = w.uri;
     b.contact_params = w.params;
@@ -94,6 +98,18 @@ private:
     const std::string item = b.item();
     changes_.insert_or_assign(item, dht::change{item, encode(b), b.expires, false});
     return true;
+  }
+
+  // What may still ring by the flows that it had (sip.md §6).
+  void take_former(const binding& was, std::vector<former_flow>& out) const {
+    if (was.path.empty() || r_.wanted.path.empty()) return;
+    if (was.path.front() != r_.wanted.path.front()) out.push_back({was.id, was.path.front(), r_.now + milliseconds(former_flow_kept).count()});
+    for (const former_flow& f : was.former)
+      if (f.until > r_.now) out.push_back(f);
+  }
+  void trim(std::vector<former_flow>& former) const {
+    std::ranges::stable_sort(former, std::ranges::greater{}, &former_flow::until);
+    if (former.size() > former_flows_max) former.resize(former_flows_max);
   }
 
   // An instance without reg-id that comes with another contact (sip.md §4): its old binding goes if it is of the same

@@ -62,7 +62,9 @@ TEST_CASE("leg index: the first worker has it, until it lets go; only its own") 
   i.release(k, 4);
   CHECK(i.claim(k, 4) == 3);
   i.release(k, 3);
+  CHECK_FALSE(i.find(k));
   CHECK(i.claim(k, 4) == 4);
+  CHECK(i.find(k) == 4);
   i.expect_ack(k, 1);
   i.expect_ack(k, 2);
   CHECK(i.who_expects_ack(k).size() == 2);

@@ -27,6 +27,16 @@ void answer_and_end(takeover& t, const sip::message& invite) {
   CHECK(t.bob.count("CANCEL") == 0);
 }
 
+// One of the flows of Bob's instance (RFC 5626 §4.2).
+void bind_flow(takeover& t, phone& p, test_node& edge, int reg_id) {
+  p.request(edge, "REGISTER", "sip:example.com",
+            {.to = "<" + p.aor() + ">",
+             .more = "Expires: 600\r\nSupported: path, outbound\r\n",
+             .call_id = "flow" + std::to_string(reg_id),
+             .contact = p.contact() + ";+sip.instance=\"<urn:uuid:1>\";reg-id=" + std::to_string(reg_id)});
+  REQUIRE_MESSAGE(p.take_response(200), t.c.trace);
+}
+
 } // namespace
 
 TEST_CASE("takeover: an owner that is dead before it could be asked: the next of the list runs it from its copy") {
@@ -78,6 +88,106 @@ TEST_CASE("takeover: an owner dies while the phone rings: the copy attaches, the
   answer_and_end(t, invite);
   CHECK(t.finals(t.alice) == 0);
   t.check_empty();
+}
+
+TEST_CASE("takeover: the phone registered by another edge while it rang: the copy finds its leg at the former one") {
+  for (const std::size_t nodes : {4, 5, 6, 7}) { // so that the next owner is the former edge, the new one, or neither
+    CAPTURE(nodes);
+    takeover t(nodes);
+    const sip::message invite = t.ring();
+    t.bob.register_at(t.c.node(3));
+    t.bob.clear();
+    t.c.kill(t.owner());
+    CHECK_MESSAGE(t.bob.count("INVITE") == 0, t.c.trace);
+    t.bob.respond(invite, 200);
+    t.c.settle();
+    const auto ok = t.alice.take_response(200);
+    REQUIRE_MESSAGE(ok, t.c.trace);
+    t.alice.ack(t.left(), *ok);
+    CHECK_MESSAGE(t.bob.take_request("ACK"), t.c.trace);
+    CHECK(t.bob.count("INVITE") == 0);
+    CHECK(t.finals(t.alice) == 0);
+  }
+}
+
+TEST_CASE("takeover: so it does after two changes of edge, and a CANCEL stops the phone that rings") {
+  takeover t(6);
+  t.ring();
+  t.bob.register_at(t.c.node(3));
+  t.bob.register_at(t.c.node(4));
+  t.bob.clear();
+  t.c.kill(t.owner());
+  CHECK_MESSAGE(t.bob.count("INVITE") == 0, t.c.trace);
+  t.alice.cancel(t.left());
+  const auto cancel = t.bob.take_request("CANCEL");
+  REQUIRE_MESSAGE(cancel, t.c.trace);
+  CHECK(header_of(*cancel, sip::header::via).find(t.right().ip.text()) != std::string::npos);
+}
+
+TEST_CASE("takeover: an owner dies before it forked, after the phone changed its edge: no leg at the former one, the new flow rings") {
+  takeover t(4);
+  t.bob.register_at(t.c.node(3));
+  t.bob.clear();
+  const std::string authorization = t.authorization("INVITE");
+  t.c.freeze(t.owner());
+  t.send("INVITE", authorization);
+  t.c.kill(t.owner());
+  const auto invite = t.bob.take_request("INVITE");
+  REQUIRE_MESSAGE(invite, t.c.trace);
+  CHECK(header_of(*invite, sip::header::via).find(t.c.node(3).ip.text()) != std::string::npos);
+  t.bob.respond(*invite, 200);
+  t.c.settle();
+  CHECK_MESSAGE(t.alice.take_response(200), t.c.trace);
+}
+
+TEST_CASE("takeover: the former edge is dead: the copy goes to the new one") {
+  takeover t(4);
+  t.ring();
+  t.bob.register_at(t.c.node(3));
+  t.bob.clear();
+  t.owner().killed = true; // both die at once: it says nothing of the edge's death
+  t.c.kill(t.right());
+  t.c.bury(t.right());
+  t.c.kill(t.owner());
+  const auto invite = t.bob.take_request("INVITE");
+  REQUIRE_MESSAGE(invite, t.c.trace);
+  CHECK(header_of(*invite, sip::header::via).find(t.c.node(3).ip.text()) != std::string::npos);
+}
+
+TEST_CASE("takeover: the phone's NAT gave it another port at the same edge while it rang: the leg is found all the same") {
+  takeover t;
+  const sip::message invite = t.ring();
+  phone& again = t.c.add_stranger(t.bob.user, "192.0.2.2:6000", "example.com");
+  again.tag = t.bob.tag;
+  again.request(t.right(), "REGISTER", "sip:example.com", {.to = "<" + t.bob.aor() + ">", .more = "Expires: 600\r\n", .contact = t.bob.contact()});
+  REQUIRE_MESSAGE(again.take_response(200), t.c.trace);
+  t.c.kill(t.owner());
+  CHECK_MESSAGE(again.count("INVITE") == 0, t.c.trace);
+  CHECK(t.bob.count("INVITE") == 0);
+  t.bob.respond(invite, 200);
+  t.c.settle();
+  CHECK_MESSAGE(t.alice.take_response(200), t.c.trace);
+}
+
+TEST_CASE("takeover: the instance's other flow was registered again while it rang, and is the newest now: the leg is found (RFC 5626 §7)") {
+  takeover t(4);
+  phone& first = t.bob;
+  phone& second = t.c.add_phone(t.bob.user, "192.0.2.3:5062");
+  first.request(t.right(), "REGISTER", "sip:example.com",
+                {.to = "<" + first.aor() + ">", .more = "Expires: 0\r\n", .call_id = "none", .contact = "*"});
+  bind_flow(t, second, t.c.node(3), 2);
+  t.c.advance(seconds(1));
+  bind_flow(t, first, t.right(), 1); // the newest: it rings
+  first.clear(), second.clear();
+  const sip::message invite = t.ring();
+  t.c.advance(seconds(1));
+  bind_flow(t, second, t.c.node(3), 2);
+  t.c.kill(t.owner());
+  CHECK_MESSAGE(second.count("INVITE") == 0, t.c.trace);
+  CHECK(first.count("INVITE") == 0);
+  first.respond(invite, 200);
+  t.c.settle();
+  CHECK_MESSAGE(t.alice.take_response(200), t.c.trace);
 }
 
 TEST_CASE("takeover: a dead owner whose links do not break is noticed by the view") {
@@ -303,19 +413,11 @@ TEST_CASE("takeover: the callee's edge dies: the instance's other flow rings (RF
   takeover t(4);
   phone& first = t.bob;
   phone& second = t.c.add_phone(t.bob.user, "192.0.2.3:5062");
-  const auto bind = [&](phone& p, test_node& edge, int reg_id) {
-    p.request(edge, "REGISTER", "sip:example.com",
-              {.to = "<" + p.aor() + ">",
-               .more = "Expires: 600\r\nSupported: path, outbound\r\n",
-               .call_id = "flow" + std::to_string(reg_id),
-               .contact = p.contact() + ";+sip.instance=\"<urn:uuid:1>\";reg-id=" + std::to_string(reg_id)});
-    REQUIRE_MESSAGE(p.take_response(200), t.c.trace);
-  };
   first.request(t.right(), "REGISTER", "sip:example.com",
                 {.to = "<" + first.aor() + ">", .more = "Expires: 0\r\n", .call_id = "none", .contact = "*"});
-  bind(second, t.c.node(3), 2);
+  bind_flow(t, second, t.c.node(3), 2);
   t.c.advance(seconds(1));
-  bind(first, t.right(), 1); // the newest: it rings first
+  bind_flow(t, first, t.right(), 1); // the newest: it rings first
   first.clear(), second.clear();
   static_cast<void>(t.ring());
   CHECK(second.count("INVITE") == 0);

@@ -175,3 +175,54 @@ TEST_CASE("repeat: a REGISTER that was not acknowledged is taken as new when it 
   CHECK(b.send(p).status() == 200);
   CHECK(b.bindings().size() == 1);
 }
+
+TEST_CASE("former flows: a binding knows for 5 minutes by which flows it was registered before, three of them (sip.md §6)") {
+  bench::bench b;
+  phone p;
+  const auto to_edge = [&](std::uint8_t n) {
+    p.edge = node(n).head();
+    CHECK(b.next(p).status() == 200);
+  };
+  REQUIRE(b.register_with_digest(p).status() == 200);
+  CHECK(b.bindings()[0].former.empty());
+  to_edge(1); // a refresh
+  CHECK(b.bindings()[0].former.empty());
+  const binding first = b.bindings()[0];
+  b.seconds_pass(10);
+  to_edge(2);
+  REQUIRE(b.bindings()[0].former.size() == 1);
+  CHECK(b.bindings()[0].former[0] == former_flow{first.id, first.path[0], b.cluster.kept.now + 300'000});
+  b.seconds_pass(10);
+  to_edge(2); // a refresh keeps what is young
+  CHECK(b.bindings()[0].former.size() == 1);
+  for (const std::uint8_t n : {3, 4, 5}) {
+    b.seconds_pass(10);
+    to_edge(n);
+  }
+  const auto former = b.bindings()[0].former;
+  REQUIRE(former.size() == 3); // the first was the oldest
+  for (const former_flow& f : former) CHECK(f.path != first.path[0]);
+  CHECK(former[0].until > former[1].until);
+  CHECK(former[1].until > former[2].until);
+  b.seconds_pass(291);
+  p.nonce.clear();
+  REQUIRE(b.register_with_digest(p).status() == 200);
+  CHECK(b.bindings()[0].former.size() == 1);
+}
+
+TEST_CASE("former flows: a binding that takes the place of another of its instance knows that one's flow") {
+  bench::bench b;
+  phone p;
+  p.contact = "<sip:alice@192.0.2.1:5062>;+sip.instance=\"<urn:uuid:1>\"";
+  REQUIRE(b.register_with_digest(p).status() == 200);
+  const binding first = b.bindings()[0];
+  p.contact = "<sip:alice@192.0.2.9:5062>;+sip.instance=\"<urn:uuid:1>\"";
+  p.edge = node(2).head();
+  REQUIRE(b.next(p).status() == 200);
+  REQUIRE(b.bindings().size() == 1);
+  const binding now = b.bindings()[0];
+  CHECK(now.id != first.id);
+  REQUIRE(now.former.size() == 1);
+  CHECK(now.former[0].binding_id == first.id);
+  CHECK(now.former[0].path == first.path[0]);
+}

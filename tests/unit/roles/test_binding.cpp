@@ -1,5 +1,7 @@
 #include "roles/core/binding.hpp"
 
+#include "base/encoding.hpp"
+
 #include <doctest/doctest.h>
 
 using namespace skald;
@@ -26,6 +28,22 @@ binding sample() {
   return b;
 }
 
+// sample() as it has been stored since the first version, without the number of elements; and what was appended since.
+const std::string stored_hex =
+    "b57369703a616c696365406578616d706c652e636f6dd9267369703a616c696365403139322e302e322e313a353036323b74"
+    "72616e73706f72743d746370d92c3b713d302e353b2b7369702e696e7374616e63653d223c75726e3a757569643a313e223b"
+    "7265672d69643d31cd01f4ac3c75726e3a757569643a313e01a861626340686f7374cd126792d9233c7369703a544f4b454e"
+    "406e6f6465312e6578616d706c652e636f6d3b6c723b6f623eb83c7369703a7362632e6578616d706c652e6e65743b6c723e"
+    "a56e6f646531a970686f6e652f312e30cf0000018bcfe5687bcf0000018bcfee903bcffedcba9876543210";
+// Two former flows.
+const std::string former_hex =
+    "929307d9213c7369703a4f4c44406e6f6465322e6578616d706c652e636f6d3b6c723b6f623ecf0000018bcfe9fbe093cffe"
+    "dcba9876543210d9203c7369703a4f4c444552406e6f6465332e6578616d706c652e636f6d3b6c723ecf0000018bcfe87540";
+
+std::string stored(std::string_view elements_hex) {
+  return *from_hex(std::string(elements_hex));
+}
+
 } // namespace
 
 TEST_CASE("binding: what was encoded decodes to the same") {
@@ -48,12 +66,32 @@ TEST_CASE("binding: what was encoded decodes to the same") {
   CHECK(back->id == b.id);
 }
 
+TEST_CASE("binding: the stored form is what nodes of other versions read and write; former flows are appended (design §10)") {
+  binding b = sample();
+  const std::string first_version = stored("9e" + stored_hex); // array of 14
+  CHECK(encode(b) == first_version); // one that has not moved is as it was
+  const auto back = decode_binding(first_version);
+  REQUIRE(back.has_value());
+  CHECK(back->id == b.id);
+  CHECK(back->former.empty());
+
+  b.former = {{7, "<sip:OLD@node2.example.com;lr;ob>", 1'700'000'300'000}, {b.id, "<sip:OLDER@node3.example.com;lr>", 1'700'000'200'000}};
+  const std::string moved = stored("9f" + stored_hex + former_hex);
+  CHECK(encode(b) == moved);
+  const auto again = decode_binding(moved);
+  REQUIRE(again.has_value());
+  CHECK(again->former == b.former);
+  CHECK(again->id == b.id);
+  for (std::size_t n = 0; n < moved.size(); ++n) CHECK_FALSE(decode_binding(moved.substr(0, n)).has_value());
+}
+
 TEST_CASE("binding: a later version's extra elements are ignored, missing ones take the default (design §10)") {
-  std::string bytes = encode(sample());
-  REQUIRE(static_cast<unsigned char>(bytes[0]) == 0x9e); // array of 14
-  bytes[0] = static_cast<char>(0x9f);                    // of 15
-  bytes += static_cast<char>(0xc3);
-  CHECK(decode_binding(bytes).has_value());
+  CHECK(decode_binding(stored("dc0010" + stored_hex + former_hex + "c3")).has_value()); // array of 16
+  // A former flow of more than we know.
+  const auto wider = decode_binding(stored("9f" + stored_hex + "91" "94" "07" "a178" "01" "c3"));
+  REQUIRE(wider.has_value());
+  REQUIRE(wider->former.size() == 1);
+  CHECK(wider->former[0] == former_flow{7, "x", 1});
   const std::string two = "\x92\xa5" "sip:a" "\xa7" "sip:b@c";
   const auto short_one = decode_binding(two);
   REQUIRE(short_one.has_value());
