@@ -1,10 +1,22 @@
 #include "dht/swim/cluster_clock.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace skald::dht {
+namespace {
+
+constexpr std::int64_t heard_worth = 1'000'000; // µs; below, a sample with half its round trip added is the better one
+
+} // namespace
 
 void cluster_clock::sample(const node_id& member, unix_ms theirs, mono_time now) { members_[member] = offset_of(now, theirs); }
+
+void cluster_clock::heard(const node_id& member, unix_ms theirs, mono_time now) {
+  const std::int64_t said = offset_of(now, theirs);
+  const auto [at, fresh] = members_.try_emplace(member, said);
+  if (!fresh && std::abs(at->second - said) > heard_worth) at->second = said;
+}
 
 void cluster_clock::forget(const node_id& member) { members_.erase(member); }
 

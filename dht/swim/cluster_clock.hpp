@@ -2,7 +2,7 @@
 // Cluster time: the monotonic clock and an offset that is slewed to the median of the members' own clocks
 // (consistency.md §5). A clock that is an hour wrong neither wins every merge nor expires anybody's binding.
 //
-// sample, forget, step and adjust: cluster thread. time() and deviation(): any thread.
+// time() and deviation(): any thread. All else: cluster thread.
 #include "base/clock.hpp"
 #include "base/ids.hpp"
 
@@ -21,10 +21,14 @@ public:
 
   // A member's own clock showed `theirs` at this node's `now` (the one-way delay already added).
   void sample(const node_id& member, unix_ms theirs, mono_time now);
+  // The same without the delay: counts if it says something else, or nothing was known.
+  void heard(const node_id& member, unix_ms theirs, mono_time now);
   void forget(const node_id& member);
 
   // A joiner takes the time of those that serve. Nobody else steps.
   void step(unix_ms cluster_time, mono_time now) { offset_ = offset_of(now, cluster_time); }
+  // Where nobody serves there is no time to take: whoever begins takes the median of the clocks that it knows of.
+  void begin() { offset_ = median(); }
 
   // Call about once a second, with this node's own clock.
   void adjust(mono_time now, unix_ms own_clock);

@@ -75,7 +75,7 @@ void membership::set_state(member_state s, mono_time now) {
   fact f = self_->known;
   if (s < f.state) ++f.self.incarnation; // within one incarnation only the stronger state wins
   f.state = s;
-  timed_ = timed_ || f.serving();
+  if (f.serving() && !std::exchange(timed_, true)) time_.begin();
   change_self(f, now);
   publish();
 }

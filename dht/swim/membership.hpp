@@ -212,6 +212,7 @@ private:
   std::uint32_t stale_since_ = 0; // while stale: the sequence when it began; only an answer to a later ping confirms the view
 
   mono_time started_, last_turn_;
+  mono_time next_told_ = never; // this node's clock, in heartbeats
   mono_time next_beat_, next_silence_, next_random_, next_dead_, next_gossip_, next_housekeeping_;
   mono_time exchange_free_ = never; // no other full exchange is begun before
   std::uint64_t exchange_sent_ = 0; // the last one: an older peer's reply does not say which one it answers

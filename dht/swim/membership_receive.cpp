@@ -62,6 +62,7 @@ void membership::handle(peer& p, mono_time now) {
     case swim_kind::heartbeat:
       if (!believed) return;
       if (in_.echo) alive(p, now);
+      if (in_.clock != 0) time_.heard(p.known.id, in_.clock, now);
       if (!p.neighbour) { // it watches me, I don't watch it: say that it is heard
         compose(swim_kind::ack);
         send(p);

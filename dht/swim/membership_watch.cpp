@@ -18,6 +18,7 @@ constexpr int sweep_unheard_beats = 10;    // only who was not heard for so long
 constexpr int sweep_window_beats = 20;     // two deaths within; each member once within
 constexpr std::size_t sweep_signs = 2;     // deaths, or suspicions of two accusers
 constexpr std::size_t hint_small_cluster = 16;
+constexpr duration time_told_every = seconds(1);
 
 } // namespace
 
@@ -177,8 +178,12 @@ void membership::beat(mono_time now) {
   health_.ticked(now - next_beat_, t);
   next_beat_ = now - next_beat_ < t.heartbeat ? next_beat_ + t.heartbeat : now + t.heartbeat;
   if (self_->known.state == member_state::left) return;
+  const bool tells_time = now >= next_told_;
+  if (tells_time) next_told_ = now + time_told_every;
   for (const peer* p : neighbours_) {
-    compose(swim_kind::heartbeat).echo = p->seen != never && now - p->seen <= t.silence;
+    swim_message& m = compose(swim_kind::heartbeat);
+    m.echo = p->seen != never && now - p->seen <= t.silence;
+    if (tells_time) m.clock = wall_.wall();
     send(*p);
   }
   if (stale_) {

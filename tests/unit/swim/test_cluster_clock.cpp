@@ -62,3 +62,15 @@ TEST_CASE("cluster clock: a joiner steps to those that serve") {
   c.step(wall + 5000, start + seconds(1));
   CHECK(c.time(start + seconds(1)) == wall + 5000);
 }
+
+TEST_CASE("cluster clock: where nobody serves, it begins with the median of the clocks that are known") {
+  cluster_clock c(start, wall + 8'799'000);
+  c.heard(id_of(1), wall, start);
+  c.heard(id_of(2), wall + 40, start);
+  c.begin();
+  CHECK(c.time(start) == wall + 40);
+  c.sample(id_of(2), wall + 60, start);
+  c.heard(id_of(2), wall + 40, start); // the delay is not in it: what was measured stays
+  c.begin();
+  CHECK(c.time(start) == wall + 60);
+}

@@ -302,3 +302,23 @@ TEST_CASE("time: a joiner does not step to another joiner, whose clock may be an
   reply(9, member_state::active, seconds(-50)); // once: nobody else steps
   CHECK(std::abs(ahead() + 5000) <= 2000);
 }
+
+TEST_CASE("time: who begins where nobody serves takes the median of the clocks that heartbeats told it of (decision 33)") {
+  lone one;
+  membership m{{.self = lone::id_of(4), .body = {.version = 3, .name = "four"}}, one, one, one, one.time, one.random, one.time.now()};
+  const auto off = [&] { return m.time().time(one.time.now()) - one.time.wall(); };
+  const auto said = [&](std::uint8_t from, milliseconds ahead) {
+    swim_message beat;
+    beat.echo = true;
+    beat.sender = {.id = {}, .self = {1, 0}, .state = member_state::joining, .version = 0};
+    beat.clock = one.time.wall() + ahead.count();
+    m.receive(lone::id_of(from), encode(beat), one.time.now());
+  };
+  said(6, seconds(-8799)), said(7, seconds(-8798));
+  CHECK(off() == 0); // what they say moves nobody by itself
+  m.set_state(member_state::active, one.time.now());
+  CHECK(off() == -8'798'000);
+  said(8, seconds(-8799)), said(9, seconds(-8799)); // once: who serves does not step
+  m.set_state(member_state::draining, one.time.now());
+  CHECK(off() == -8'798'000);
+}
