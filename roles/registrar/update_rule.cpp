@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <tuple>
 
 namespace skald::roles {
 namespace {
@@ -108,7 +109,7 @@ private:
       if (f.until > r_.now) out.push_back(f);
   }
   void trim(std::vector<former_flow>& former) const {
-    std::ranges::stable_sort(former, std::ranges::greater{}, &former_flow::until);
+    std::ranges::sort(former, std::ranges::greater{}, [](const former_flow& f) { return std::tie(f.until, f.binding_id, f.path); });
     if (former.size() > former_flows_max) former.resize(former_flows_max);
   }
 
