@@ -111,15 +111,21 @@ std::string request(std::string_view method, std::string_view uri, std::string_v
 
 constexpr std::string_view phone = "192.0.2.9:5060";
 
+// A call and its repetition, which stand in the line together.
+std::string in_line_twice(lonely_node& n) {
+  std::string invite = request("INVITE", "sip:bob@example.com", "one");
+  n.keeper.full = true;
+  n.receive(invite, phone);
+  n.receive(invite, phone);
+  REQUIRE(n.keeper.kept.size() == 2);
+  return invite;
+}
+
 } // namespace
 
 TEST_CASE("stack: a repetition that waited too long is answered by its transaction, not by a 503 after the final answer") {
   lonely_node n;
-  const std::string invite = request("INVITE", "sip:bob@example.com", "one");
-  n.keeper.full = true; // the request and its repetition stand in the line together
-  n.receive(invite, phone);
-  n.receive(invite, phone);
-  REQUIRE(n.keeper.kept.size() == 2);
+  in_line_twice(n);
   CHECK(n.sent.take().empty());
   n.stack.take(n.keeper.kept[0].first, n.keeper.kept[0].second);
   const auto answers = n.sent.take();
@@ -139,11 +145,7 @@ TEST_CASE("stack: a repetition that waited too long is answered by its transacti
 
 TEST_CASE("stack: a repetition of what was refused is refused again, however much room there is then") {
   lonely_node n;
-  const std::string invite = request("INVITE", "sip:bob@example.com", "one");
-  n.keeper.full = true; // the request and its repetition stand in the line together
-  n.receive(invite, phone);
-  n.receive(invite, phone);
-  REQUIRE(n.keeper.kept.size() == 2);
+  const std::string invite = in_line_twice(n);
   n.stack.turn_away(n.keeper.kept[0].first, n.keeper.kept[0].second, roles::urgency::call, roles::fate::refuse);
   CHECK(n.sent.take() == std::vector{503});
   n.stack.take(n.keeper.kept[1].first, n.keeper.kept[1].second);
