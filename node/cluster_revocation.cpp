@@ -72,8 +72,9 @@ void cluster_unit::send_revocations(const node_id& to) {
 
 void cluster_unit::flood_revocations() {
   for (const dht::mesh_peer& p : mesh_->peers()) tell_revocations(p.id);
-  for (const dht::member& m : view_->members)
-    if (m.id != view_->self && m.alive()) send_revocations(m.id);
+  const dht::view_ptr v = view();
+  for (const dht::member& m : v->members)
+    if (m.id != v->self && m.alive()) send_revocations(m.id);
 }
 
 void cluster_unit::tell_revocations(const node_id& peer) {

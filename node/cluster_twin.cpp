@@ -42,7 +42,7 @@ std::string cluster_unit::twin_claim() const {
   std::string out;
   pack::writer w(out);
   w.array(4);
-  w.boolean(was_active_);
+  w.boolean(life_ && life_->was_active());
   w.uint(born_);
   w.uint(twin_nonce_);
   w.uint(config_.body.version);
@@ -90,9 +90,9 @@ void cluster_unit::on_seen_elsewhere(std::string_view text) {
 
 void cluster_unit::on_twin(const endpoint& at, std::string_view told) {
   const auto theirs = read_claim(told);
-  const claim mine{was_active_, born_, twin_nonce_};
+  const claim mine{life_->was_active(), born_, twin_nonce_};
   // One that says nothing of itself: it has ended, or is of another version. Who serves goes on serving.
-  const bool stays = theirs ? mine.stays_before(*theirs) : was_active_;
+  const bool stays = theirs ? mine.stays_before(*theirs) : life_->was_active();
   if (stays) {
     log::error("membership", fmt::format("another process runs with this node's bundle at {}; it is to stop, this one goes on", at.text()));
     if (theirs) foreign_version_ = std::max(foreign_version_, theirs->version);

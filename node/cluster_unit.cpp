@@ -90,12 +90,16 @@ outcome<void> cluster_unit::start(link_hub& links) {
   links_ = &links;
   if (auto opened = open_state(); !opened) return opened;
   if (auto good = load_revocations(); !good) return good;
-  started_ = events_.now();
   if (auto up = start_mesh(); !up) return up;
   start_membership();
   if (auto up = start_store(); !up) return up;
   shared_ = std::make_unique<shared_state>(clock_, events_.timers(), random_, *store_, config_.bundle->domain,
-                                           [this] { publish_facts(); });
+                                           [this] {
+                                             if (life_) life_->publish_facts();
+                                           });
+  const life_config life{.founder = config_.bundle->founder, .found = config_.node.found, .base = known_base_};
+  life_port& port = *this;
+  life_ = std::make_unique<cluster_life>(life, port, *membership_, *store_, *shared_, events_.timers(), clock_);
   on_view(membership_->current());
   links_->set_user(*this);
   links_->start();
@@ -104,7 +108,7 @@ outcome<void> cluster_unit::start(link_hub& links) {
   start_directory();
   if (revocations_.number != 0) shared_->set_revoked_at(static_cast<unix_ms>(revocations_.number));
   watch_tick();
-  join_tick();
+  life_->join_tick();
   return {};
 }
 
@@ -113,7 +117,9 @@ outcome<void> cluster_unit::start_store() {
                          .log = log_.get(), .post = [this](std::move_only_function<void()> f) { events_.post_always(std::move(f)); }};
   ports.cluster_offset = [this] { return membership_->time().time(clock_.now()) - clock_.wall(); };
   dht::store_hooks hooks;
-  hooks.settled = [this] { try_activate(); };
+  hooks.settled = [this] {
+    if (life_) life_->try_activate();
+  };
   hooks.view_differs = [this](const node_id& peer, const dht::view_stamp&) {
     membership_->compare_views(peer, clock_.now());
     arm_membership();
@@ -122,7 +128,7 @@ outcome<void> cluster_unit::start_store() {
   dht::store_config config;
   config.memory_budget = memory_budget(config_.node.memory_mb) / 3 * 2; // the rest is for requests, links and flows
   store_ = std::make_unique<dht::store>(config_.bundle->id, std::move(ports), config, std::move(hooks));
-  store_->set_base(*base_);
+  store_->set_base(known_base_);
   return store_->load();
 }
 
@@ -156,7 +162,6 @@ void cluster_unit::start_membership() {
   m.body.version = std::max(static_cast<std::uint64_t>(clock_.wall()), known_version_ + 1);
   m.known_life = known_life_;
   m.known_base = known_base_;
-  base_ = std::make_shared<const dht::base>(known_base_);
   if (profile_ == "wan") m.timing = dht::wan_profile();
   own_record_ = dht::make_record(m.body, *config_.bundle);
   config_.body = m.body;
@@ -289,7 +294,7 @@ bool cluster_unit::take_entry(const dht::directory_entry& e) {
   versions_[e.id] = e.body.version;
   mesh_->set_address(e.id, {e.body.addresses.front(), e.body.overlay_port});
   link_addresses_.with([&](auto& all) {
-    if (all.size() >= link_addresses_max && view_) std::erase_if(all, [&](const auto& a) { return view_->find(a.first) == nullptr; });
+    if (all.size() >= link_addresses_max && view()) std::erase_if(all, [v = view()](const auto& a) { return v->find(a.first) == nullptr; });
     all[e.id] = {e.body.addresses.front(), e.body.link_port};
   });
   membership_->body_known(e.id, e.body, clock_.now());
@@ -306,7 +311,7 @@ void cluster_unit::renew_body(std::uint64_t above) {
   if (directory_) directory_->publish(config_.body);
   for (const dht::mesh_peer& p : mesh_->peers()) mesh_->send_gossip(p.id, gossip_frame(dht::frame_type::body_reply, own_record_));
   arm_membership();
-  remember();
+  life_->remember();
 }
 
 void cluster_unit::on_body_wanted(const node_id& member, std::uint64_t) {

@@ -14,6 +14,7 @@
 #include "dht/store/replicated.hpp"
 #include "dht/swim/membership.hpp"
 #include "node/append_log.hpp"
+#include "node/cluster_life.hpp"
 #include "node/cluster_query.hpp"
 #include "node/config.hpp"
 #include "node/link_hub.hpp"
@@ -48,7 +49,8 @@ struct cluster_unit_config {
 class cluster_unit final : public roles::cluster_port,
                            public dht::datagrams,
                            public dht::link_user,
-                           public dht::membership_observer {
+                           public dht::membership_observer,
+                           life_port {
 public:
   // `dns` may be nullptr (numeric seeds only). `changed`: called on the cluster thread whenever the facts are new.
   cluster_unit(cluster_unit_config config, loop& events, const clock& clk, rng& random, sip::dns_port* dns,
@@ -61,7 +63,7 @@ public:
   // `links` is bound, not started. Everything here lives until the loop has stopped.
   outcome<void> start(link_hub& links);
   // Draining, handing over, telling everybody; then `done`. At most leave_deadline.
-  void leave(std::move_only_function<void()> done);
+  void leave(std::move_only_function<void()> done) { life_->leave(std::move(done)); }
   // Saves what a restart wants to know. The last call, on the cluster thread, before the loop stops.
   void stop();
   // Called when this process has to end by itself, without leaving: the same bundle runs elsewhere, and goes on.
@@ -84,9 +86,9 @@ public:
   std::function<dht::role_set(dht::role_set)> prepare_roles;
 
   // `skald drain`: out of DNS and of the rings, nothing new; leave() is called when what runs has ended.
-  void drain();
-  bool draining() const { return draining_; }
-  std::string half_dead() const { return half_dead_; } // why this node stepped back by itself; empty: it did not
+  void drain() { life_->drain(); }
+  bool draining() const { return life_->draining(); }
+  std::string half_dead() const { return life_->half_dead(); } // why this node stepped back by itself; empty: it did not
   bool clock_wrong() const { return clock_wrong_; }
 
   // roles::cluster_port; any thread.
@@ -97,12 +99,12 @@ public:
   dht::store& whole_store() { return *store_; }
   shared_state& shared() { return *shared_; }
   void set_query(cluster_query& q) { query_ = &q; }
-  void set_names_in_dns(bool seen);
-  std::string waiting_for() const; // why this node is not active yet; empty if it is
+  void set_names_in_dns(bool seen) { life_->set_names_in_dns(seen); }
+  std::string waiting_for() const { return life_->waiting_for(); } // why this node is not active yet; empty if it is
   milliseconds clock_deviation() const { return membership_->time().deviation(); }
   std::size_t mesh_peers() const { return mesh_->peers().size(); }
   const dht::base_keeper& base_known() const { return membership_->base_known(); }
-  void accept_base(); // `skald base --accept`
+  void accept_base() { life_->accept_base(); } // `skald base --accept`
 
 private:
   // dht::datagrams
@@ -151,7 +153,6 @@ private:
   void judge_roles();
   void change_roles(dht::role_set roles);
   std::string trouble() const;
-  void step_back(const std::string& why);
 
   // cluster_twin.cpp: the same bundle, started twice
   std::string twin_claim() const;
@@ -161,19 +162,20 @@ private:
   bool is_own(const endpoint& at) const;
   void read_directory();
 
-  // cluster_life.cpp: what follows
-  void publish_facts();
-  void drop_links_of_dead(const dht::view& now);
+  // cluster_machine.cpp: what life asks for
+  dht::ring_pair rings_for(const dht::view& v) override;
+  void look_for_seeds(bool again) override;
+  std::string seeds_asked() const override;
+  std::vector<node_id> mesh_peer_ids() const override;
+  bool address_known(const node_id& id) const override { return link_address(id).has_value(); }
+  void want_record(const node_id& id) override { on_body_wanted(id, 0); }
+  void membership_changed() override { arm_membership(); }
+  void write_memory() override;
+  void facts_changed(roles::facts_ptr f, bool keeper) override;
+  void note(log::level l, std::string_view text) override { log::write(l, "membership", text); }
+  void drop_links_of_dead(const dht::view& before, const dht::view& now);
   void set_profile(const std::string& name);
-  void join_tick();
-  void look_for_seeds(bool again);
-  void note_isolation();
-  bool may_begin_alone() const;
-  std::string waiting_for_base() const;
-  void try_activate();
-  void leave_tick(mono_time until);
-  void remember();
-  void write_memory();
+  dht::view_ptr view() const { return life_ ? life_->view() : nullptr; }
 
   cluster_unit_config config_;
   loop& events_;
@@ -190,11 +192,11 @@ private:
   std::unique_ptr<dht::membership> membership_;
   std::unique_ptr<dht::store> store_;
   std::unique_ptr<shared_state> shared_;
+  std::unique_ptr<cluster_life> life_;
   std::unique_ptr<dht::opendht_directory> directory_;
   cluster_query* query_ = nullptr;
   dht::rings rings_;
   std::unique_ptr<seed_finder> seeds_;
-  dht::view_ptr view_;
 
   std::atomic<roles::facts_ptr> facts_;
   guarded<std::unordered_map<node_id, endpoint>> link_addresses_;
@@ -203,34 +205,23 @@ private:
   std::string own_record_;
   std::uint64_t first_version_ = 0, foreign_version_ = 0; // of this process' first body; of another's under this id
   std::uint64_t born_ = 0, twin_nonce_ = 0;               // what twins are told apart by
-  bool was_active_ = false;
   certs::revocation_list revocations_;
   std::string revocations_der_;
-  std::string half_dead_;
   mono_time trouble_since_{}, healthy_since_{}, stepped_back_{};
-  bool draining_ = false, clock_wrong_ = false;
+  bool clock_wrong_ = false;
   role_choice choice_;
 
   // What the last life left: known_life_ 0 and a base without epoch where there was none.
   std::uint64_t known_life_ = 0, known_version_ = 0;
   dht::base known_base_;
-  std::shared_ptr<const dht::base> base_ = std::make_shared<dht::base>();
   std::string profile_ = "lan"; // the setting, as last known: a start does not wait for it
   std::vector<endpoint> remembered_peers_;
 
-  mono_time started_{};
   timer_id membership_timer_ = timer_id::none;
   mono_time membership_due_{};
-  unsigned join_ticks_ = 0;
-  bool leaving_ = false, stale_ = false, isolated_ = false, names_in_dns_ = false, remember_set_ = false;
-  std::move_only_function<void()> left_;
 };
 
-inline constexpr duration begin_alone_after = seconds(2);   // design §10: a founder without a seed's answer
-inline constexpr duration begin_in_turn = milliseconds(500);
-inline constexpr duration leave_deadline = seconds(15);
 inline constexpr duration directory_period = std::chrono::minutes(10);
-inline constexpr duration join_retry = milliseconds(500);
 inline constexpr duration watch_period = milliseconds(500);
 inline constexpr duration trouble_lasts = watch_period;      // seen twice; failing links count after link_failing_after besides
 inline constexpr duration well_after = seconds(5);

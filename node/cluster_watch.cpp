@@ -41,8 +41,9 @@ void cluster_unit::judge_clock() {
 std::string cluster_unit::trouble() const {
   if (!store_->disk_ok()) return "it cannot write its disk";
   std::size_t heard = 0, unreachable = 0;
-  for (const dht::member& m : view_->members) {
-    if (m.id == view_->self || !m.alive() || m.suspect || !mesh_->has_session(m.id)) continue;
+  const dht::view_ptr v = view();
+  for (const dht::member& m : v->members) {
+    if (m.id == v->self || !m.alive() || m.suspect || !mesh_->has_session(m.id)) continue;
     ++heard;
     links_->call_again(m.id);
     unreachable += links_->failing(m.id) ? 1 : 0;
@@ -52,44 +53,40 @@ std::string cluster_unit::trouble() const {
 }
 
 void cluster_unit::judge_health() {
-  if (!view_ || leaving_) return;
+  if (!view() || life_->leaving()) return;
   const std::string why = trouble();
   const mono_time now = events_.now();
   if (why.empty()) {
     trouble_since_ = {};
-    if (half_dead_.empty()) return;
+    if (life_->half_dead().empty()) return;
     if (healthy_since_ == mono_time{}) healthy_since_ = now;
     if (now - healthy_since_ < well_after) return;
-    log::info("membership", "disk and links work again: this node comes back");
-    half_dead_.clear();
     half_dead_now.set(0);
-    if (membership_->state() == dht::member_state::draining && !draining_) membership_->set_state(dht::member_state::joining, clock_.now());
-    arm_membership();
-    publish_facts();
-    return try_activate();
+    return life_->come_back();
   }
   healthy_since_ = {};
   if (trouble_since_ == mono_time{}) trouble_since_ = now;
-  if (half_dead_.empty()) {
+  if (life_->half_dead().empty()) {
     // With nobody to take over, going on with what works is better than stepping back.
-    if (now - trouble_since_ >= trouble_lasts && membership_->state() == dht::member_state::active && another_is_active(*view_)) step_back(why);
+    if (now - trouble_since_ >= trouble_lasts && membership_->state() == dht::member_state::active && another_is_active(*view())) {
+      half_dead_now.set(1);
+      stepped_back_ = now;
+      life_->step_back(why);
+    }
     return;
   }
   const bool handed = store_->handed_over() || now - stepped_back_ > step_back_patience;
-  if (membership_->state() == dht::member_state::draining && !draining_ && handed && another_is_active(*view_)) {
-    membership_->set_state(dht::member_state::joining, clock_.now());
-    arm_membership();
-  }
+  if (handed && another_is_active(*view())) life_->wait_as_joining();
 }
 
 // ---- roles
 
 void cluster_unit::judge_roles() {
-  if (!config_.auto_roles || !view_ || leaving_ || draining_ || !half_dead_.empty()) return;
+  if (!config_.auto_roles || !view() || life_->leaving() || life_->draining() || !life_->half_dead().empty()) return;
   const auto stored = shared_->stored().find("roles.min");
   const auto wanted = read_role_minimums(stored != shared_->stored().end() ? stored->second : std::string(role_minimums_default));
   if (!wanted) return; // skald set checks it
-  dht::role_set more = choice_.more(*view_, permitted(), config_.body.roles, *wanted, events_.now());
+  dht::role_set more = choice_.more(*view(), permitted(), config_.body.roles, *wanted, events_.now());
   if (more == dht::role_set{}) return;
   more.bits = static_cast<std::uint16_t>(more.bits | config_.body.roles.bits);
   change_roles(more);
@@ -106,16 +103,6 @@ void cluster_unit::change_roles(dht::role_set roles) {
   config_.body.roles = roles;
   log::info("membership", fmt::format("roles now: {}", fmt::join(dht::names(roles), ",")));
   renew_body(0);
-}
-
-void cluster_unit::step_back(const std::string& why) {
-  half_dead_ = why;
-  half_dead_now.set(1);
-  stepped_back_ = events_.now();
-  log::error("membership", "this node steps back: " + why);
-  membership_->set_state(dht::member_state::draining, clock_.now());
-  arm_membership();
-  publish_facts();
 }
 
 } // namespace skald::node

@@ -42,8 +42,6 @@ dht::store_api& process::store() { return wrapped_store_ ? *wrapped_store_ : *st
 
 void process::start(bool warm) {
   turn([this, warm] {
-    started_ = on_.now();
-    found_ = std::exchange(on_.found, false);
     remembered_peers_ = on_.disk.memory.peers;
     mesh_ = std::make_unique<sim::mesh>(home_.net, on_.spec.number, number_, timers_, on_,
                                         sim::mesh::callbacks{.gossip = [this](machine_id m, std::string_view b) { on_gossip(m, b); },
@@ -57,13 +55,18 @@ void process::start(bool warm) {
     wrapped_links_ = plant_links(home_, *this, *links_);
     start_membership(warm);
     start_store();
-    shared_ = std::make_unique<node::shared_state>(on_, timers_, random_, *store_, home_.domain(), [this] { publish_facts(); });
+    shared_ = std::make_unique<node::shared_state>(on_, timers_, random_, *store_, home_.domain(), [this] {
+      if (life_) life_->publish_facts();
+    });
+    const node::life_config life{.founder = home_.founder(on_.spec.number), .found = std::exchange(on_.found, false), .base = membership_->base_known().current()};
+    node::life_port& port = *this;
+    life_ = std::make_unique<node::cluster_life>(life, port, *membership_, *store_, *shared_, timers_, on_);
     if (warm) membership_->merge(home_.warm_facts(), on_.now());
     on_view(membership_->current());
     if (home_.sip) start_sip();
     membership_turn();
     shared_->start();
-    join_tick();
+    life_->join_tick();
   });
 }
 
@@ -83,7 +86,6 @@ void process::start_membership(bool warm) {
       if (f.id == id()) m.body.version = f.version, m.known_life = f.self.life - 1;
     }
   }
-  base_ = std::make_shared<const dht::base>(m.known_base);
   body_ = m.body;
   records_[id()] = body_;
   dht::link_port& links = wrapped_links_ ? *wrapped_links_ : *links_;
@@ -99,7 +101,9 @@ void process::start_store() {
   ports.memory = &on_.disk;
   ports.cluster_offset = [this] { return membership_->time().time(on_.now()) - on_.wall(); };
   dht::store_hooks hooks;
-  hooks.settled = [this] { try_activate(); };
+  hooks.settled = [this] {
+    if (life_) life_->try_activate();
+  };
   hooks.view_differs = [this](const node_id& peer, const dht::view_stamp&) {
     membership_->compare_views(peer, on_.now());
     arm_membership();
@@ -107,7 +111,7 @@ void process::start_store() {
   hooks.disk_failed = [this](const failure& f) { home_.time.note("{}: {}", on_.spec.name, f.what); };
   hooks.stored = [this](const dht::record& r) { home_.on_stored(*this, r); };
   store_ = std::make_unique<dht::store>(id(), std::move(ports), dht::store_config{}, std::move(hooks));
-  store_->set_base(*base_);
+  store_->set_base(membership_->base_known().current());
   SKALD_ASSERT(store_->load().has_value());
   wrapped_store_ = plant_store(home_, *this, *store_);
 }
@@ -116,11 +120,7 @@ void process::start_sip() {
   const auto where = [this](const node_id& id) -> std::optional<machine_id> {
     return addresses_.contains(id) ? home_.machine_of(id) : std::nullopt;
   };
-  const auto names_seen = [this](bool seen) {
-    if (seen == names_in_dns_) return;
-    names_in_dns_ = seen;
-    publish_facts();
-  };
+  const auto names_seen = [this](bool seen) { life_->set_names_in_dns(seen); };
   sip_ = std::make_unique<sip_machine>(sip_machine::surroundings{*home_.sip, *this, timers_, random_, where, names_seen});
   sip_->on_facts(facts_);
 }

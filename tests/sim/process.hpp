@@ -1,10 +1,11 @@
 #pragma once
 // One process of skald on a simulated machine: the production membership, rings, store and shared state, composed as
-// node/cluster_unit does it. process.cpp carries bytes; process_life.cpp mirrors node/cluster_life.cpp: joining, serving,
-// leaving, and what is remembered.
+// node/cluster_unit does it, with its life in the cluster (node/cluster_life). process.cpp carries bytes; process_life.cpp
+// does what life asks of a machine.
 #include "dht/ring/rings.hpp"
 #include "dht/store/replicated.hpp"
 #include "dht/swim/membership.hpp"
+#include "node/cluster_life.hpp"
 #include "node/shared_state.hpp"
 #include "roles/core/ports.hpp"
 #include "tests/sim/link_hub.hpp"
@@ -26,7 +27,8 @@ class process final : public net_user,
                       public roles::cluster_port,
                       dht::datagrams,
                       dht::link_user,
-                      dht::membership_observer {
+                      dht::membership_observer,
+                      node::life_port {
 public:
   process(cluster& home, machine& on);
   ~process() override;
@@ -47,12 +49,12 @@ public:
   dht::store& whole_store() { return *store_; }
   bool raw_send(const node_id& to, dht::frame f) { return links_->send(to, std::move(f)); } // past a planted bug
   const node_id& id() const { return on_.spec.id; }
-  dht::view_ptr view() const { return view_; }
-  dht::ring_pair rings() const { return pair_; }
-  const dht::base& base() const { return *base_; }
+  dht::view_ptr view() const { return life_->view(); }
+  dht::ring_pair rings() const { return life_->rings(); }
+  const dht::base& base() const { return *life_->base(); }
   dht::member_state state() const { return membership_->state(); }
   bool serving() const { return facts_ && facts_->serving; }
-  bool stale() const { return stale_; }
+  bool stale() const { return life_->stale(); }
   bool keeper() const { return keeper_; } // of the cluster's keys: a duty that one node has
   mono_time damped_until() const { return damped_until_; } // in the world's time: removed too often, it waits (B5)
   const dht::membership& members() const { return *membership_; }
@@ -97,15 +99,16 @@ private:
   void send_record(machine_id to, const node_id& whose);
 
   // process_life.cpp
-  void publish_facts();
-  void join_tick();
-  void look_for_seeds();
-  void note_isolation();
-  bool may_begin_alone() const;
-  void try_activate();
-  void leave_tick(mono_time until);
-  void remember();
-  void write_memory();
+  dht::ring_pair rings_for(const dht::view& v) override;
+  void look_for_seeds(bool again) override;
+  std::string seeds_asked() const override { return {}; }
+  std::vector<node_id> mesh_peer_ids() const override;
+  bool address_known(const node_id& id) const override { return addresses_.contains(id); }
+  void want_record(const node_id& id) override { on_body_wanted(id, 0); }
+  void membership_changed() override { arm_membership(); }
+  void write_memory() override;
+  void facts_changed(roles::facts_ptr facts, bool keeper) override;
+  void note(log::level l, std::string_view text) override;
 
   cluster& home_;
   machine& on_;
@@ -119,10 +122,9 @@ private:
   std::unique_ptr<dht::store> store_;
   std::unique_ptr<dht::store_api> wrapped_store_;   // the same
   std::unique_ptr<node::shared_state> shared_;
+  std::unique_ptr<node::cluster_life> life_;
   std::unique_ptr<sip_machine> sip_;
   dht::rings rings_;
-  dht::ring_pair pair_;
-  dht::view_ptr view_;
   roles::facts_ptr facts_;
   std::map<node_id, dht::member_body> records_; // newest of each member
   std::set<node_id> addresses_;                 // of whom one is known; kept for longer than records
@@ -133,16 +135,11 @@ private:
   mono_time armed_ = mono_time::max(); // in the world's time
   std::shared_ptr<int> alive_ = std::make_shared<int>();
 
-  std::shared_ptr<const dht::base> base_ = std::make_shared<dht::base>();
   std::vector<machine_id> remembered_peers_;
-  bool found_ = false; // by hand
-  mono_time started_{};
   timer_id membership_timer_ = timer_id::none;
   mono_time membership_due_{};
   mono_time damped_until_{};
-  unsigned join_ticks_ = 0;
-  bool names_in_dns_ = false;
-  bool leaving_ = false, stale_ = false, isolated_ = false, remember_set_ = false, keeper_ = false;
+  bool keeper_ = false;
 };
 
 } // namespace skald::sim
