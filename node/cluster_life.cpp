@@ -8,6 +8,7 @@
 namespace skald::node {
 namespace {
 
+metrics::gauge half_dead_now("skald_cluster_half_dead", "1 while this node has stepped back: its disk or its links do not work");
 metrics::gauge isolated_now("skald_cluster_isolated", "1 while this node sees no other member of a base of three or more");
 
 std::size_t alive_count(const dht::view& v) {
@@ -16,6 +17,10 @@ std::size_t alive_count(const dht::view& v) {
 
 bool others_serve(const dht::view& v) {
   return std::ranges::any_of(v.members, [&](const dht::member& m) { return m.id != v.self && m.serving(); });
+}
+
+bool another_is_active(const dht::view& v) {
+  return std::ranges::any_of(v.members, [&](const dht::member& m) { return m.id != v.self && m.state == dht::member_state::active; });
 }
 
 // With no base, a node that has ever heard of another one is no founder: a cluster is there, though nobody answers now.
@@ -56,10 +61,24 @@ void cluster_life::set_state(dht::member_state s) {
 void cluster_life::on_view(dht::view_ptr v) {
   rings_ = port_.rings_for(*v);
   store_.set_view(v, rings_);
+  drop_links_of_dead(view_.get(), *v);
   view_ = std::move(v);
   note_isolation();
   publish_facts();
   remember();
+}
+
+// Once the node is back, what was sent meanwhile would wait for TCP's next try, seconds later; a new link does not. Not
+// at once: the store is told of it, and this may be its turn.
+void cluster_life::drop_links_of_dead(const dht::view* before, const dht::view& now) {
+  for (const dht::member& m : now.members) {
+    const dht::member* was = before != nullptr ? before->find(m.id) : nullptr;
+    if (m.alive() || was == nullptr || !was->alive()) continue;
+    timers_.at(time_.now(), [this, id = m.id] {
+      const dht::member* m = view_->find(id);
+      if (m == nullptr || !m->alive()) port_.drop_links(id);
+    });
+  }
 }
 
 void cluster_life::publish_facts() {
@@ -207,15 +226,54 @@ void cluster_life::join_tick() {
   timers_.at(time_.now() + (waiting ? join_retry : lonely ? seconds(5) : seconds(30)), [this] { join_tick(); });
 }
 
-// ---- stepping back (cluster_watch.cpp says when)
+// ---- stepping back
+
+// What is wrong now; empty: nothing.
+std::string cluster_life::trouble() const {
+  if (!store_.disk_ok()) return "it cannot write its disk";
+  std::size_t heard = 0, unreachable = 0;
+  const dht::view_ptr v = view_; // a call may fail at once, and change it
+  for (const dht::member& m : v->members) {
+    if (m.id == v->self || !m.alive() || m.suspect || !port_.hears(m.id)) continue;
+    ++heard;
+    unreachable += port_.links_fail(m.id) ? 1 : 0;
+  }
+  if (unreachable < 2 || 2 * unreachable <= heard) return {};
+  return fmt::format("it cannot open links to {} of {} members that it hears", unreachable, heard);
+}
+
+void cluster_life::judge_health() {
+  if (!view_ || leaving_) return;
+  const std::string why = trouble();
+  const mono_time now = time_.now();
+  if (why.empty()) {
+    trouble_since_ = {};
+    if (half_dead_.empty()) return;
+    if (healthy_since_ == mono_time{}) healthy_since_ = now;
+    if (now - healthy_since_ >= well_after) come_back();
+    return;
+  }
+  healthy_since_ = {};
+  if (trouble_since_ == mono_time{}) trouble_since_ = now;
+  if (half_dead_.empty()) {
+    // With nobody to take over, going on with what works is better than stepping back.
+    if (now - trouble_since_ >= trouble_lasts && members_.state() == dht::member_state::active && another_is_active(*view_)) step_back(why);
+    return;
+  }
+  const bool handed = store_.handed_over() || now - stepped_back_ > step_back_patience;
+  if (handed && another_is_active(*view_)) wait_as_joining();
+}
 
 void cluster_life::step_back(const std::string& why) {
   half_dead_ = why;
+  half_dead_now.set(1);
+  stepped_back_ = time_.now();
   port_.note(log::level::error, "this node steps back: " + why);
   set_state(dht::member_state::draining);
   publish_facts();
 }
 
+// The second step: out of the rings.
 void cluster_life::wait_as_joining() {
   if (members_.state() == dht::member_state::draining && !draining_) set_state(dht::member_state::joining);
 }
@@ -223,6 +281,7 @@ void cluster_life::wait_as_joining() {
 void cluster_life::come_back() {
   port_.note(log::level::info, "disk and links work again: this node comes back");
   half_dead_.clear();
+  half_dead_now.set(0);
   wait_as_joining();
   publish_facts();
   try_activate();

@@ -1,7 +1,7 @@
 #pragma once
 // What this node decides about its own life in the cluster, without I/O: when it begins alone, when it turns active and for
-// what it waits, when it looks for seeds, what it publishes of the view, and how it drains and leaves (consistency.md §4,
-// §7; decision 3). Cluster thread. The simulation has it as it is.
+// what it waits, when it looks for seeds, what it publishes of the view, when it is half dead and steps back, and how it
+// drains and leaves (consistency.md §4, §7; decisions 3 and 25). Cluster thread. The simulation has it as it is.
 #include "base/log.hpp"
 #include "dht/ring/rings.hpp"
 #include "dht/store/replicated.hpp"
@@ -28,6 +28,10 @@ public:
   virtual std::vector<node_id> mesh_peer_ids() const = 0;
   virtual bool address_known(const node_id& id) const = 0; // of its links
   virtual void want_record(const node_id& id) = 0;
+  virtual bool hears(const node_id& id) const = 0; // a mesh session with it is up
+  // Calls to it have failed for link_failing_after. If the last one failed and its pause is over, this calls again.
+  virtual bool links_fail(const node_id& id) = 0;
+  virtual void drop_links(const node_id& id) = 0; // of a member that is dead or forgotten; ends what waits in them
   virtual void membership_changed() = 0; // its next deadline may be another
   virtual void write_memory() = 0;       // life, base, and peers of the present view, for the next start
   // The facts are new; `keeper`: this node makes the cluster's keys.
@@ -59,10 +63,10 @@ public:
   void try_activate();  // the store is settled, or something else that it waited for
   void set_names_in_dns(bool seen);
   void accept_base();
-  // Out of the rings, for this reason, until come_back(); in two steps, decision 25.
-  void step_back(const std::string& why);
-  void wait_as_joining(); // the second: its heirs have what it held
-  void come_back();
+  // To be called every watch_period. Half dead (§7): it cannot write its disk, or cannot open links to members that the
+  // mesh hears. Then it steps back, first as draining, so that nothing new comes; and as joining when its heirs have what
+  // it held, out of the rings until it is well.
+  void judge_health();
   void drain();
   void leave(std::move_only_function<void()> done); // at most leave_deadline
   void remember(); // soon
@@ -80,6 +84,11 @@ public:
 
 private:
   void note_isolation();
+  void drop_links_of_dead(const dht::view* before, const dht::view& now);
+  std::string trouble() const;
+  void step_back(const std::string& why);
+  void wait_as_joining();
+  void come_back();
   bool may_begin_alone() const;
   std::string waiting_for_base() const;
   void leave_tick(mono_time until);
@@ -98,6 +107,7 @@ private:
   std::shared_ptr<const dht::base> base_;
   std::string half_dead_;
   const mono_time started_;
+  mono_time trouble_since_{}, healthy_since_{}, stepped_back_{};
   unsigned join_ticks_ = 0;
   bool draining_ = false, leaving_ = false, stale_ = false, isolated_ = false, was_active_ = false;
   bool names_in_dns_ = false, remember_set_ = false;
@@ -108,5 +118,9 @@ inline constexpr duration begin_alone_after = seconds(2);   // design §10: a fo
 inline constexpr duration begin_in_turn = milliseconds(500);
 inline constexpr duration leave_deadline = seconds(15);
 inline constexpr duration join_retry = milliseconds(500);
+inline constexpr duration watch_period = milliseconds(500);
+inline constexpr duration trouble_lasts = watch_period;      // seen twice; failing links count after link_failing_after besides
+inline constexpr duration well_after = seconds(5);
+inline constexpr duration step_back_patience = watch_period; // then its share is others' as if it had died: what it acknowledged, they hold
 
 } // namespace skald::node

@@ -12,25 +12,10 @@ namespace skald::node {
 
 void cluster_unit::on_view(dht::view_ptr v) {
   if (!life_) return; // the first one is handed over when all is there
-  const dht::view_ptr before = view();
   life_->on_view(v);
-  if (before) drop_links_of_dead(*before, *v);
   for (auto it = records_.begin(); it != records_.end();) // records of the forgotten go
     it = v->find(it->first) != nullptr || it->first == config_.bundle->id ? std::next(it) : records_.erase(it);
   std::erase_if(versions_, [&](const auto& known) { return v->find(known.first) == nullptr; });
-}
-
-// Once the node is back, what was sent meanwhile would wait for TCP's next try, seconds later; a new link does not. Not
-// at once: the store is told of it, and this may be its turn.
-void cluster_unit::drop_links_of_dead(const dht::view& before, const dht::view& now) {
-  for (const dht::member& m : now.members) {
-    const dht::member* was = before.find(m.id);
-    if (m.alive() || was == nullptr || !was->alive()) continue;
-    events_.post([this, id = m.id] {
-      const dht::member* m = view()->find(id);
-      if (links_ != nullptr && (m == nullptr || !m->alive())) links_->disconnect(id);
-    });
-  }
 }
 
 void cluster_unit::on_self_removed(std::uint64_t new_life, duration joining_for) {
@@ -67,6 +52,11 @@ std::vector<node_id> cluster_unit::mesh_peer_ids() const {
   std::vector<node_id> out;
   for (const dht::mesh_peer& p : mesh_->peers()) out.push_back(p.id);
   return out;
+}
+
+bool cluster_unit::links_fail(const node_id& id) {
+  links_->call_again(id);
+  return links_->failing(id);
 }
 
 void cluster_unit::facts_changed(roles::facts_ptr f, bool keeper) {

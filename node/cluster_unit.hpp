@@ -149,10 +149,8 @@ private:
   // cluster_watch.cpp: what this node sees of itself
   void watch_tick();
   void judge_clock();
-  void judge_health();
   void judge_roles();
   void change_roles(dht::role_set roles);
-  std::string trouble() const;
 
   // cluster_twin.cpp: the same bundle, started twice
   std::string twin_claim() const;
@@ -169,11 +167,13 @@ private:
   std::vector<node_id> mesh_peer_ids() const override;
   bool address_known(const node_id& id) const override { return link_address(id).has_value(); }
   void want_record(const node_id& id) override { on_body_wanted(id, 0); }
+  bool hears(const node_id& id) const override { return mesh_->has_session(id); }
+  bool links_fail(const node_id& id) override;
+  void drop_links(const node_id& id) override { links_->disconnect(id); }
   void membership_changed() override { arm_membership(); }
   void write_memory() override;
   void facts_changed(roles::facts_ptr f, bool keeper) override;
   void note(log::level l, std::string_view text) override { log::write(l, "membership", text); }
-  void drop_links_of_dead(const dht::view& before, const dht::view& now);
   void set_profile(const std::string& name);
   dht::view_ptr view() const { return life_ ? life_->view() : nullptr; }
 
@@ -207,7 +207,6 @@ private:
   std::uint64_t born_ = 0, twin_nonce_ = 0;               // what twins are told apart by
   certs::revocation_list revocations_;
   std::string revocations_der_;
-  mono_time trouble_since_{}, healthy_since_{}, stepped_back_{};
   bool clock_wrong_ = false;
   role_choice choice_;
 
@@ -222,10 +221,6 @@ private:
 };
 
 inline constexpr duration directory_period = std::chrono::minutes(10);
-inline constexpr duration watch_period = milliseconds(500);
-inline constexpr duration trouble_lasts = watch_period;      // seen twice; failing links count after link_failing_after besides
-inline constexpr duration well_after = seconds(5);
-inline constexpr duration step_back_patience = watch_period; // then its share is others' as if it had died: what it acknowledged, they hold
 // Nodes of which an address is kept, members and others: over it those that are no members are forgotten.
 inline constexpr std::size_t link_addresses_max = 2 * dht::members_max;
 

@@ -9,7 +9,7 @@
 namespace skald::sim {
 namespace { // the numbers of node/link_hub.hpp
 constexpr std::size_t queue_bytes_max = 8 << 20;
-constexpr duration retry_first = milliseconds(100), retry_last = seconds(2);
+constexpr duration retry_first = milliseconds(100), retry_last = seconds(2), link_failing_after = seconds(2);
 } // namespace
 
 link_hub::link_hub(network& net, machine_id self, const clock& time, dht::link_user& user, where where_is,
@@ -36,6 +36,7 @@ bool link_hub::call(const node_id& to, peer_state& p) {
   if (time_.now() < p.retry_at) return false;
   const auto there = where_is_(to);
   if (!there) return false;
+  if (p.current == nullptr && p.failing_since == mono_time{}) p.failing_since = time_.now();
   auto s = std::make_unique<session>();
   s->stream = net_.dial(self_, *there, stream_use::store_link);
   s->peer = to;
@@ -103,7 +104,7 @@ void link_hub::session_up(session& s) {
   peer_state& p = peers_[s.peer];
   if (p.calling == &s) p.calling = nullptr;
   p.pause = duration{0};
-  p.retry_at = {};
+  p.retry_at = p.failing_since = {};
   if (p.current != nullptr) return; // a second one, in reserve
   p.current = &s;
   if (!p.waiting.empty()) net_.write(s.stream, self_, std::exchange(p.waiting, {}));
@@ -135,8 +136,30 @@ bool link_hub::on_stream_closed(stream_id stream) {
   const bool still = p.current != nullptr;
   if (!lost) return true;
   user_.on_link_down(peer);
-  if (still) user_.on_link_up(peer);
+  if (still && peers_.contains(peer)) user_.on_link_up(peer);
   return true;
+}
+
+bool link_hub::failing(const node_id& peer) const {
+  const auto at = peers_.find(peer);
+  if (at == peers_.end() || at->second.current != nullptr || at->second.failing_since == mono_time{}) return false;
+  return time_.now() - at->second.failing_since >= link_failing_after;
+}
+
+void link_hub::call_again(const node_id& peer) {
+  const auto at = peers_.find(peer);
+  if (at == peers_.end() || at->second.current != nullptr || at->second.calling != nullptr || at->second.failing_since == mono_time{}) return;
+  call(peer, at->second);
+}
+
+void link_hub::disconnect(const node_id& peer) {
+  const auto at = peers_.find(peer);
+  if (at == peers_.end()) return;
+  const peer_state gone = std::move(at->second);
+  peers_.erase(at);
+  for (const auto& s : gone.sessions) streams_.erase(s->stream);
+  for (const auto& s : gone.sessions) net_.close(s->stream, self_);
+  if (gone.current != nullptr) user_.on_link_down(peer);
 }
 
 std::size_t link_hub::queued() const {

@@ -28,6 +28,9 @@ public:
   bool on_stream_closed(stream_id s);
 
   std::size_t queued() const;
+  bool failing(const node_id& peer) const; // no link, and calls to it have failed for link_failing_after
+  void call_again(const node_id& peer);    // if the last call failed, and its pause is over
+  void disconnect(const node_id& peer);    // it is no member any more
 
 private:
   struct session {
@@ -43,6 +46,7 @@ private:
     std::string waiting;
     duration pause{0};
     mono_time retry_at{};
+    mono_time failing_since{}; // the first call since a link was up
   };
   bool call(const node_id& to, peer_state& p);
   void take(session& s, dht::frame f);

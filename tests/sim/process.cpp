@@ -66,6 +66,7 @@ void process::start(bool warm) {
     if (home_.sip) start_sip();
     membership_turn();
     shared_->start();
+    watch_tick();
     life_->join_tick();
   });
 }

@@ -99,12 +99,16 @@ private:
   void send_record(machine_id to, const node_id& whose);
 
   // process_life.cpp
+  void watch_tick();
   dht::ring_pair rings_for(const dht::view& v) override;
   void look_for_seeds(bool again) override;
   std::string seeds_asked() const override { return {}; }
   std::vector<node_id> mesh_peer_ids() const override;
   bool address_known(const node_id& id) const override { return addresses_.contains(id); }
   void want_record(const node_id& id) override { on_body_wanted(id, 0); }
+  bool hears(const node_id& id) const override;
+  bool links_fail(const node_id& id) override;
+  void drop_links(const node_id& id) override { links_->disconnect(id); }
   void membership_changed() override { arm_membership(); }
   void write_memory() override;
   void facts_changed(roles::facts_ptr facts, bool keeper) override;

@@ -50,6 +50,21 @@ std::vector<node_id> process::mesh_peer_ids() const {
   return out;
 }
 
+bool process::hears(const node_id& id) const {
+  const auto there = home_.machine_of(id);
+  return there && mesh_->has_session(*there);
+}
+
+bool process::links_fail(const node_id& id) {
+  links_->call_again(id);
+  return links_->failing(id);
+}
+
+void process::watch_tick() {
+  life_->judge_health();
+  timers_.at(on_.now() + node::watch_period, [this] { watch_tick(); });
+}
+
 void process::leave() {
   turn([this] {
     if (life_->leaving()) return;
