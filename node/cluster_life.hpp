@@ -117,6 +117,8 @@ private:
 inline constexpr duration begin_alone_after = seconds(2);   // design §10: a founder without a seed's answer
 inline constexpr duration begin_in_turn = milliseconds(500);
 inline constexpr duration leave_deadline = seconds(15);
+inline constexpr duration drain_look = seconds(1); // for the calls that a draining node still has
+inline constexpr int drain_quiet_looks = 3;        // without any, before it leaves: one just answered is not noted yet
 inline constexpr duration join_retry = milliseconds(500);
 inline constexpr duration watch_period = milliseconds(500);
 inline constexpr duration trouble_lasts = watch_period;      // seen twice; failing links count after link_failing_after besides

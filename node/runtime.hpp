@@ -28,8 +28,6 @@
 namespace skald::node {
 
 inline constexpr duration bundle_look = seconds(2);  // for a renewed certificate
-inline constexpr duration drain_look = seconds(1);   // for the calls that a draining node still has
-inline constexpr int drain_quiet_looks = 3;          // without any, before it leaves: one just answered is not noted yet
 
 // What one look at a draining node found. Cluster thread; the workers' part comes in by its queue.
 struct drain_sight {

@@ -8,6 +8,7 @@
 #include "tests/sim/world.hpp"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -62,6 +63,7 @@ public:
   std::function<void(machine_id, const dht::record&)> stored;
   std::function<void(machine_id, crash_kind)> crashed;
   std::unique_ptr<sip_world> sip; // null: nobody speaks SIP in this run
+  std::map<std::string, std::size_t> happened; // what nodes did by themselves, for the summary
   std::function<void(machine_id)> left; // it has left the cluster: what it still has on its disk counts for nobody
 
   void fail(int invariant, std::string what); // the first one counts; the run ends

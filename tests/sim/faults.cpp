@@ -15,7 +15,7 @@ const char* name(fault f) {
   constexpr const char* names[] = {"loss", "jitter", "duplicates", "reordering", "one cut off", "cut in halves", "a zone cut off",
                                    "one-way cut", "datagrams cut", "false death", "pause", "kill", "restart at once", "power lost",
                                    "torn log", "disk gone", "slow disk", "disk full", "slow link", "clock offset", "clock drift",
-                                   "clock jump", "join", "leave", "all off"};
+                                   "clock jump", "join", "leave", "all off", "drain"};
   static_assert(std::size(names) == fault_kinds);
   return names[static_cast<int>(f)];
 }
@@ -39,11 +39,24 @@ std::optional<duration> faults::begin() {
   for (int attempt = 0; attempt < 8; ++attempt) {
     const fault f = choose();
     if (!apply(f)) continue;
-    ++count_;
+    ++counts_[static_cast<std::size_t>(f)];
     // Short ones hurt in other ways than long ones.
     return random_.chance(0.4) ? duration(milliseconds(50 + random_.below(2000))) : duration(milliseconds(2000 + random_.below(15'000)));
   }
   return std::nullopt;
+}
+
+std::size_t faults::count() const {
+  std::size_t n = 0;
+  for (const std::size_t each : counts_) n += each;
+  return n;
+}
+
+std::map<std::string, std::size_t> faults::by_kind() const {
+  std::map<std::string, std::size_t> out;
+  for (int i = 0; i < fault_kinds; ++i)
+    if (const std::size_t n = counts_[static_cast<std::size_t>(i)]; n > 0) out[name(static_cast<fault>(i))] = n;
+  return out;
 }
 
 void faults::started(fault f, std::string detail, std::function<void()> heal) {
@@ -115,6 +128,7 @@ bool faults::apply(fault f) {
   case fault::clock_drift: return drift_clock();
   case fault::join: return join();
   case fault::leave: return leave();
+  case fault::drain: return drain();
   }
   return false;
 }

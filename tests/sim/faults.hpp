@@ -4,7 +4,9 @@
 #include "tests/sim/cluster.hpp"
 #include "tests/sim/model.hpp"
 
+#include <array>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,8 +21,9 @@ enum class fault : std::uint8_t {
   slow_disk, disk_full, slow_link,
   clock_offset, clock_drift, clock_jump,
   join, leave, all_off,
+  drain,
 };
-inline constexpr int fault_kinds = static_cast<int>(fault::all_off) + 1;
+inline constexpr int fault_kinds = static_cast<int>(fault::drain) + 1;
 const char* name(fault f);
 
 class faults {
@@ -36,7 +39,8 @@ public:
   bool any() const { return !under_way_.empty(); }
   bool clocks_are_wrong() const { return clocks_wrong_; } // at any time in this run
   bool cut_lately() const { return home_.time.now() < cut_counts_until_; }
-  std::size_t count() const { return count_; }
+  std::size_t count() const;
+  std::map<std::string, std::size_t> by_kind() const; // those that happened
 
 private:
   struct active {
@@ -58,6 +62,7 @@ private:
   bool drift_clock();
   bool join();
   bool leave();
+  bool drain();
   quality usual_quality() const;
   void count_losses(const std::vector<machine*>& crashed, crash_kind how);
   machine* victim();
@@ -72,7 +77,7 @@ private:
   std::vector<active> under_way_;
   std::vector<mono_time> losses_; // of disks or their ends, lately
   mono_time healed_{}, cut_counts_until_{};
-  std::size_t count_ = 0;
+  std::array<std::size_t, fault_kinds> counts_{};
 };
 
 } // namespace skald::sim

@@ -191,4 +191,16 @@ bool faults::leave() {
   return true;
 }
 
+// `skald drain`: it leaves by itself once no call passes there any more, or (healed) when the operator will not wait longer.
+bool faults::drain() {
+  if (home_.serving().size() < 3) return false;
+  machine* m = victim();
+  if (m == nullptr || !m->proc().serving()) return false;
+  started(fault::drain, m->spec.name, [m, drained = m->proc().number()] {
+    if (m->running() && m->proc().number() == drained) m->proc().leave();
+  });
+  m->proc().drain();
+  return true;
+}
+
 } // namespace skald::sim

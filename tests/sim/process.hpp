@@ -36,6 +36,7 @@ public:
   // `warm`: the cluster of all machines is there already, and this node is active in it.
   void start(bool warm);
   void leave();
+  void drain(); // and leave, once no call passes here any more
   void wake(); // after a pause: what waits in the socket first, then the timers
   // Runs `f` in a turn of this process's loop, or now if it is in one.
   void turn(std::move_only_function<void()> f);
@@ -100,6 +101,8 @@ private:
 
   // process_life.cpp
   void watch_tick();
+  void drain_tick(int quiet_looks);
+  std::size_t calls_here() const;
   dht::ring_pair rings_for(const dht::view& v) override;
   void look_for_seeds(bool again) override;
   std::string seeds_asked() const override { return {}; }

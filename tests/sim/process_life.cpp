@@ -1,9 +1,14 @@
 // process: what its life (node/cluster_life) asks of the machine, and what the checks are told of it.
+#include "roles/core/dialog_record.hpp"
+#include "sip/token/token.hpp"
 #include "tests/sim/cluster.hpp"
 #include "tests/sim/process.hpp"
 #include "tests/sim/sip_machine.hpp"
 
 namespace skald::sim {
+namespace {
+constexpr std::size_t page_rows = 500; // node/cluster_query's
+} // namespace
 
 void process::on_view(dht::view_ptr v) {
   if (!life_) return; // the first one is handed over when all is there
@@ -61,8 +66,54 @@ bool process::links_fail(const node_id& id) {
 }
 
 void process::watch_tick() {
+  const bool well = life_->half_dead().empty();
   life_->judge_health();
+  if (well && !life_->half_dead().empty()) ++home_.happened["stepped back"];
   timers_.at(on_.now() + node::watch_period, [this] { watch_tick(); });
+}
+
+// node/runtime: until no call passes here any more, nor rings.
+void process::drain() {
+  turn([this] {
+    life_->drain();
+    drain_tick(0);
+  });
+}
+
+void process::drain_tick(int quiet_looks) {
+  timers_.at(on_.now() + node::drain_look, [this, quiet_looks] {
+    if (life_->leaving()) return;
+    const int quiet = calls_here() == 0 ? quiet_looks + 1 : 0;
+    if (quiet < node::drain_quiet_looks) return drain_tick(quiet);
+    ++home_.happened["drained"];
+    leave();
+  });
+}
+
+// Those that ring, and what all members know of dialogs; whoever cannot say may know of one.
+std::size_t process::calls_here() const {
+  if (!sip_) return 0;
+  std::size_t n = sip_->stack().core().unanswered().size();
+  const machine_id self = on_.spec.number;
+  for (const dht::member& m : view()->members) {
+    if (!m.alive()) continue;
+    const machine_id there = *home_.machine_of(m.id);
+    machine& asked = home_.at(there);
+    if (!asked.running() || asked.paused() || !home_.net.open(self, there) || !home_.net.open(there, self)) {
+      ++n;
+      continue;
+    }
+    std::string cursor;
+    do {
+      for (const dht::record& r : asked.proc().whole_store().page(dht::table::dialogs, cursor, page_rows)) {
+        const auto d = roles::decode_dialog(r.value);
+        if (!d || d->ended != roles::dialog_end::no) continue;
+        for (const std::string& text : {d->caller.token, d->callee.token})
+          if (const auto edge = sip::open_token(text, *facts_->keys); edge && edge->node == id().head()) ++n;
+      }
+    } while (!cursor.empty());
+  }
+  return n;
 }
 
 void process::leave() {

@@ -48,10 +48,16 @@ void overlapping(cluster& c, faults& f, rest& calm, mono_time end) {
 
 } // namespace
 
+std::string text_of(const std::map<std::string, std::size_t>& counts) {
+  std::string out;
+  for (const auto& [what, n] : counts) out += fmt::format("{}{} {}", out.empty() ? "" : ", ", n, what);
+  return out.empty() ? "none" : out;
+}
+
 std::string outcome_of_run::summary() const {
-  return fmt::format("{} faults, {} rests, {:.0f} s; {} writes: {} acknowledged, {} failed, {} unanswered, {} refused; {} reads, {} firm, {} of them wrong; "
+  return fmt::format("{} faults ({}; nodes: {}), {} rests, {:.0f} s; {} writes: {} acknowledged, {} failed, {} unanswered, {} refused; {} reads, {} firm, {} of them wrong; "
                      "{} datagrams, hash {:016x}",
-                     faults, rests, virtual_seconds, phones.asked, phones.acknowledged, phones.failed, phones.unanswered, phones.refused,
+                     faults, text_of(kinds), text_of(happened), rests, virtual_seconds, phones.asked, phones.acknowledged, phones.failed, phones.unanswered, phones.refused,
                      phones.reads, phones.firm, phones.wrong, datagrams, hash) +
          (sip.empty() ? "" : "\n  " + sip);
 }
@@ -91,6 +97,8 @@ outcome_of_run run(const options& o) {
   out.events = c.time.events();
   out.datagrams = c.net.datagrams();
   out.faults = f.count();
+  out.kinds = f.by_kind();
+  out.happened = c.happened;
   out.rests = calm.reached();
   out.phones = phones.counts();
   out.last_events = {c.time.last_events().begin(), c.time.last_events().end()};

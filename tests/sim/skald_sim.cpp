@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -99,6 +100,7 @@ int main(int argc, char** argv) {
   if (a.log) log::set_level(log::level::debug);
   else log::set_level(log::level::error);
   std::size_t failed = 0, wrong = 0, acknowledged = 0, faults = 0;
+  std::map<std::string, std::size_t> kinds, happened;
   double seconds = 0;
   for (std::uint64_t seed = a.from; seed <= a.to; ++seed) {
     a.run.seed = seed;
@@ -107,6 +109,8 @@ int main(int argc, char** argv) {
     wrong += out.phones.wrong;
     acknowledged += out.phones.acknowledged;
     faults += out.faults;
+    for (const auto& [what, n] : out.kinds) kinds[what] += n;
+    for (const auto& [what, n] : out.happened) happened[what] += n;
     if (a.verbose || a.from == a.to) std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), out.summary().c_str());
     if (!out.failure) continue;
     ++failed;
@@ -119,5 +123,6 @@ int main(int argc, char** argv) {
   }
   std::printf("%zu of %llu seeds failed; %.0f virtual seconds, %zu faults, %zu writes acknowledged, %zu firm answers wrong under overlapping faults or cuts\n",
               failed, static_cast<unsigned long long>(a.to - a.from + 1), seconds, faults, acknowledged, wrong);
+  std::printf("faults: %s; nodes: %s\n", text_of(kinds).c_str(), text_of(happened).c_str());
   return failed == 0 ? 0 : 1;
 }
