@@ -21,9 +21,9 @@ enum class fault : std::uint8_t {
   slow_disk, disk_full, slow_link,
   clock_offset, clock_drift, clock_jump,
   join, leave, all_off,
-  drain,
+  drain, memory_full,
 };
-inline constexpr int fault_kinds = static_cast<int>(fault::drain) + 1;
+inline constexpr int fault_kinds = static_cast<int>(fault::memory_full) + 1;
 const char* name(fault f);
 
 class faults {
@@ -63,6 +63,8 @@ private:
   bool join();
   bool leave();
   bool drain();
+  bool fill_memory();
+  void kill(machine& m);
   quality usual_quality() const;
   void count_losses(const std::vector<machine*>& crashed, crash_kind how);
   machine* victim();

@@ -146,6 +146,26 @@ bool faults::fill_disk() {
   return true;
 }
 
+void faults::kill(machine& m) {
+  m.crash(crash_kind::killed);
+  count_losses({&m}, crash_kind::killed);
+}
+
+// It starts anew with a budget for its store that what it holds uses up, or soon will; healed, with none.
+bool faults::fill_memory() {
+  machine* m = victim();
+  if (m == nullptr || !m->proc().serving()) return false;
+  const auto used = m->proc().whole_store().stats().memory;
+  m->memory_budget = 1 + used / 10 * (5 + random_.below(8));
+  started(fault::memory_full, fmt::format("{} holds {} bytes, and may hold {}", m->spec.name, used, m->memory_budget), [this, m] {
+    m->memory_budget = 0;
+    if (m->running()) kill(*m);
+  });
+  kill(*m);
+  m->start();
+  return true;
+}
+
 bool faults::shift_clock(fault f, std::uint64_t span_ms) {
   machine* m = victim();
   if (m == nullptr) return false;

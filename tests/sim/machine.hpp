@@ -6,6 +6,7 @@
 #include "base/endpoint.hpp"
 #include "base/ids.hpp"
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,6 +47,7 @@ public:
   const machine_spec spec;
   sim::disk disk;
   bool left = false; // of the cluster, on purpose: it does not start again by itself
+  std::uint64_t memory_budget = 0; // of the next process' store, bytes; 0: none
   bool found = false; // the next process is started with --found
 
 private:

@@ -111,7 +111,9 @@ void process::start_store() {
   };
   hooks.disk_failed = [this](const failure& f) { home_.time.note("{}: {}", on_.spec.name, f.what); };
   hooks.stored = [this](const dht::record& r) { home_.on_stored(*this, r); };
-  store_ = std::make_unique<dht::store>(id(), std::move(ports), dht::store_config{}, std::move(hooks));
+  dht::store_config config;
+  config.memory_budget = on_.memory_budget;
+  store_ = std::make_unique<dht::store>(id(), std::move(ports), config, std::move(hooks));
   store_->set_base(membership_->base_known().current());
   SKALD_ASSERT(store_->load().has_value());
   wrapped_store_ = plant_store(home_, *this, *store_);

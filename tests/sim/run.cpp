@@ -55,9 +55,9 @@ std::string text_of(const std::map<std::string, std::size_t>& counts) {
 }
 
 std::string outcome_of_run::summary() const {
-  return fmt::format("{} faults ({}; nodes: {}), {} rests, {:.0f} s; {} writes: {} acknowledged, {} failed, {} unanswered, {} refused; {} reads, {} firm, {} of them wrong; "
+  return fmt::format("{} faults ({}; nodes: {}), {} rests, {:.0f} s; {} writes: {} acknowledged, {} failed ({} for want of memory), {} unanswered, {} refused; {} reads, {} firm, {} of them wrong; "
                      "{} datagrams, hash {:016x}",
-                     faults, text_of(kinds), text_of(happened), rests, virtual_seconds, phones.asked, phones.acknowledged, phones.failed, phones.unanswered, phones.refused,
+                     faults, text_of(kinds), text_of(happened), rests, virtual_seconds, phones.asked, phones.acknowledged, phones.failed, phones.overloaded, phones.unanswered, phones.refused,
                      phones.reads, phones.firm, phones.wrong, datagrams, hash) +
          (sip.empty() ? "" : "\n  " + sip);
 }

@@ -130,6 +130,7 @@ void store_phones::answered(op_number n, const dht::write_result& r, const phone
   if (!r.outcome) {
     const bool refused = r.outcome.error() == dht::write_error::refused;
     ++(refused ? counts_.refused : counts_.failed);
+    counts_.overloaded += r.outcome.error() == dht::write_error::overloaded;
     return model_.end(n, refused ? operation::state::undone : operation::state::failed, home_.time.now());
   }
   unix_ms expires = 0;

@@ -12,7 +12,7 @@
 namespace skald::sim {
 
 struct phone_counts {
-  std::size_t asked = 0, acknowledged = 0, failed = 0, unanswered = 0, refused = 0;
+  std::size_t asked = 0, acknowledged = 0, failed = 0, unanswered = 0, refused = 0, overloaded = 0; // overloaded: of the failed
   std::size_t reads = 0, firm = 0, wrong = 0; // wrong: firm answers that were, where they need not be right
 };
 
