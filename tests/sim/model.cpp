@@ -77,13 +77,16 @@ void model::held(int machine, const dht::record& r) {
   if (!r.removed) now.number = number_in(r.value);
 }
 
+// A tombstone does not say whose it is: an earlier one, at a node that missed what came between, is not this removal.
 bool model::held_somewhere(const item_id& item, const operation& o) const {
-  return std::ranges::any_of(held_, [&](const auto& m) {
-    const auto at = m.second.find(item);
-    if (at == m.second.end()) return false;
-    if (at->second.number >= o.number && (o.what == operation::kind::put || at->second.number > o.number || at->second.removed)) return true;
-    return o.what == operation::kind::remove && at->second.removed;
-  });
+  const held_record* newest = nullptr;
+  for (const auto& [machine, items] : held_) {
+    const auto at = items.find(item);
+    if (at == items.end()) continue;
+    if (at->second.number > o.number || (at->second.number == o.number && o.what == operation::kind::put)) return true;
+    if (newest == nullptr || newest->version < at->second.version) newest = &at->second;
+  }
+  return o.what == operation::kind::remove && newest != nullptr && newest->removed;
 }
 
 const operation* model::last_acknowledged(const history& h, mono_time before) const {
