@@ -26,7 +26,6 @@ namespace {
 
 constexpr int challenges_max = 4;
 constexpr milliseconds retry_after{200};
-constexpr std::chrono::seconds slow_after{2};
 constexpr std::chrono::seconds give_up_after{40};
 constexpr std::string_view sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
 

@@ -119,9 +119,10 @@ private:
     const request_counts& r = world_.out.counts();
     say(fmt::format(R"({{"requests":{},"repeated":{},"answered":{},"edge_fell":{},"unanswered":{},"twice":{},"registered":{},)"
                     R"("register_answers":{},"call_answers":{},"set_up":{},"ended":{},"in_dialog":{},"excused":{},"broken":{},"wrong_no":{},)"
-                    R"("rung_twice":{},"slow":{},"failed":{},"late_ok":{},"gap_living":{},"gap_behind_dead":{},"gap_calls":{},"gap_calls_dead":{},"gap_calls_dead_nat":{}}})",
+                    R"("rung_twice":{},"slow":{},"slow_registers":{},"failed":{},"late_ok":{},"gap_living":{},"gap_behind_dead":{},"gap_calls":{},"gap_calls_dead":{},"gap_calls_dead_nat":{}}})",
                     r.sent, r.repeated, r.answered, r.edge_fell, json(r.unanswered), json(r.twice), c.registered, json(c.register_answers),
-                    json(c.call_answers), c.set_up, c.ended, c.in_dialog, c.excused, json(c.broken), json(c.wrong_no), json(c.rung_twice), json(c.slow), json(c.failed), c.late_ok,
+                    json(c.call_answers), c.set_up, c.ended, c.in_dialog, c.excused, json(c.broken), json(c.wrong_no), json(c.rung_twice), json(c.slow), json(c.slow_registers),
+                    json(c.failed), c.late_ok,
                     json(c.living), json(c.behind_dead), json(c.calls), json(c.calls_behind_dead), json(c.calls_behind_dead_nat)));
   }
 

@@ -18,6 +18,8 @@ struct options {
   std::uint64_t seed = 1;
 };
 
+constexpr std::chrono::seconds slow_after{2}; // the longest that nobody should have to wait whose edge lives
+
 // Times without service: from the first try to the 200.
 struct gaps {
   std::vector<double> seconds;
@@ -28,7 +30,7 @@ struct counts {
   std::map<int, std::uint64_t> register_answers, call_answers; // by status; call: final ones of calls between living edges
   std::uint64_t late_ok = 0; // a 200 after another final answer, where an edge had died
   std::uint64_t registered = 0, set_up = 0, ended = 0, in_dialog = 0, excused = 0;
-  std::vector<std::string> broken, wrong_no, rung_twice, slow, failed; // one line each
+  std::vector<std::string> broken, wrong_no, rung_twice, slow, slow_registers, failed; // one line each
   gaps living, behind_dead, calls;
   gaps calls_behind_dead, calls_behind_dead_nat; // to a callee whose edge died, by where the callee is
 };

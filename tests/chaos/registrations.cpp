@@ -139,7 +139,10 @@ void registrations::answered(phone& p, std::uint32_t serial, const outcome& how)
     const auto own = own_contact(p, *how.answer);
     p.granted_s = own ? own->expires_s : 0;
     if (!own || own->serial != serial) note(world_.counted.wrong_no, fmt::format("{}: the 200 to serial {} does not show it", p.user, serial));
-    (p.behind_dead ? world_.counted.behind_dead : world_.counted.living).add(p.acked_at - p.began);
+    const duration gap = p.acked_at - p.began;
+    (p.behind_dead ? world_.counted.behind_dead : world_.counted.living).add(gap);
+    if (!p.behind_dead && gap > slow_after)
+      note(world_.counted.slow_registers, fmt::format("REGISTER of {}, {} ms, its edges lived{}", p.user, gap / milliseconds(1), story(p)));
     ++world_.counted.registered;
     p.busy = false;
     if (to_register_ > 0 && serial >= 1 && --to_register_ == 0) when_registered_();
