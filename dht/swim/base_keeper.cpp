@@ -96,19 +96,24 @@ bool base_keeper::agreed() const {
 
 bool base_keeper::consider(mono_time now) {
   if (!entitled_ || !view_ || candidate_ == base_.members || base_.epoch >= base_epoch_max) return false;
-  if (here_ == counted_) {
-    set(now);
+  if (here_ == counted_ || (majority() && !suspects_ && now - since_ >= base_agreed_after && agreed())) {
+    set(candidate_, now);
     return true;
   }
-  if (!majority() || suspects_ || now - since_ < base_agreed_after || !agreed()) return false;
-  set(now);
+  if (counted_ == base_.size()) return false;
+  auto rest = base_.members;
+  std::erase_if(rest, [this](const node_id& id) {
+    const member* m = view_->find(id);
+    return m != nullptr && m->state == member_state::left;
+  });
+  set(std::move(rest), now);
   return true;
 }
 
 bool base_keeper::settle(mono_time now) { return consider(now); }
 
-void base_keeper::set(mono_time now) {
-  replace({base_.epoch + 1, candidate_});
+void base_keeper::set(std::vector<node_id> members, mono_time now) {
+  replace({base_.epoch + 1, std::move(members)});
   count();
   begin_anew(now);
 }
@@ -116,7 +121,7 @@ void base_keeper::set(mono_time now) {
 void base_keeper::accept(mono_time now) {
   if (!view_ || base_.epoch >= base_epoch_max) return;
   if (!std::ranges::binary_search(candidate_, view_->self)) candidate_.insert(std::ranges::upper_bound(candidate_, view_->self), view_->self);
-  set(now);
+  set(candidate_, now);
 }
 
 } // namespace skald::dht

@@ -3,6 +3,8 @@
 // in; membership carries the base to others and to the disk.
 //
 // - At once when every member of the old base that still counts is here: growing is safe, and so is dropping who left.
+// - Who left is dropped at once, whoever else is missing: it does not count any more, and where every node is started
+//   again nobody knows that it left (decision 34).
 // - Else only with more than half of the old base, after `base_agreed_after` in which the same members were here and
 //   all of them showed this node's own view stamp; of a large cluster, over half of the last 16 that it probed. That is
 //   what keeps a node that was cut off, and finds one death after the other, from shrinking the base to itself.
@@ -54,7 +56,7 @@ private:
   void count();
   bool consider(mono_time now);
   bool agreed() const;
-  void set(mono_time now);
+  void set(std::vector<node_id> members, mono_time now);
   void begin_anew(mono_time now);
 
   base base_;

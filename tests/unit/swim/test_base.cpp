@@ -100,6 +100,19 @@ TEST_CASE("base: a member that left does not count any more, and is out at once"
   CHECK(half.majority()); // two of three
 }
 
+TEST_CASE("base: who left is out at once, whoever else is missing; none of those who died is") {
+  base_keeper k = with_base({1, 2, 3, 4, 5});
+  CHECK_FALSE(k.look(seen({{1, active}, {2, dead}, {3, dead}, {4, dead}, {5, active}}), true, start));
+  CHECK_FALSE(k.look(seen({{1, active}, {2, dead}, {3, dead}, {4, left}, {5, active}}), false, start)); // a joiner, or one in doubt
+  CHECK(k.look(seen({{1, active}, {2, dead}, {3, dead}, {4, left}, {5, active}}), true, start));
+  CHECK(k.current() == base{6, ids({1, 2, 3, 5})});
+  CHECK_FALSE(k.majority()); // two of four, as before
+  CHECK_FALSE(k.settle(start + seconds(60)));
+  // It comes back as a joiner, and grows the base as any other.
+  CHECK_FALSE(k.look(seen({{1, active}, {2, dead}, {3, dead}, {4, joining}, {5, active}}), true, start));
+  CHECK(k.counted() == 4);
+}
+
 TEST_CASE("base: of a large cluster over half of the last sixteen probes decide") {
   std::vector<std::pair<std::uint8_t, member_state>> all;
   base b{1, {}};
