@@ -192,4 +192,26 @@ def _(c):
             assert any("127.0.0.251" in r["contact"] for r in rows), (n.name, p.user, rows)
 
 
+@scenario("all off, and one of three wakes an hour ahead: whichever it is, the cluster begins with the time of the two")
+def _(c):
+    phones = [Phone(u, c.domain, (c.nodes[0].address, 5060)) for u in USERS]
+    assert [p.register(expires=1800).status for p in phones] == [200] * len(phones)
+    for wrong in c.nodes:
+        for n in c.nodes:
+            n.stop()
+        with shifted_clock(3600):
+            wrong.start()
+            wait_for("it has loaded the shifted clock", 10, lambda: wrong.get("/v1/status"))
+        for n in c.nodes:
+            if n is not wrong:
+                n.start()
+        c.wait_active(seconds=30)
+        wait_for(f"{wrong.name} says so", 40, lambda: status(wrong).get("clock_wrong"))
+        for n in c.nodes:
+            assert status(n)["clock_wrong"] == (n is wrong), (wrong.name, n.name, status(n))
+            for p in phones:  # an hour later they would have expired
+                rows = [r for r in n.cli("registrations", f"{p.user}@{c.domain}") if f":{p.port}" in r["contact"]]
+                assert len(rows) == 1 and 0 < rows[0]["expires_s"] <= 1800, (wrong.name, n.name, p.user, rows)
+
+
 main(setup)
