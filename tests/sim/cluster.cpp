@@ -12,6 +12,7 @@ namespace {
 
 constexpr int shared_rings_from = 32; // members: above, all processes share one table
 constexpr std::size_t rings_cached_max = 64;
+constexpr std::size_t seeds_max = 3;
 constexpr std::uint64_t warm_life = 1'700'000'001'000;
 
 int nodes_of(const options& o) {
@@ -82,7 +83,8 @@ std::optional<machine_id> cluster::machine_of(const node_id& id) const {
 
 std::vector<machine_id> cluster::seeds() const {
   std::vector<machine_id> out;
-  for (machine_id m = 0; m < std::min(first_machines_, 3); ++m) out.push_back(m);
+  for (machine_id m = 0; m < size() && out.size() < seeds_max; ++m)
+    if (!machines_[static_cast<std::size_t>(m)]->left) out.push_back(m);
   return out;
 }
 

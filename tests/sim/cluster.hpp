@@ -48,7 +48,7 @@ public:
   const std::vector<dht::fact>& warm_facts() const { return warm_facts_; }
 
   dht::base warm_base() const;
-  std::vector<machine_id> seeds() const;
+  std::vector<machine_id> seeds() const; // the first of those who have not left: the operator keeps the list
   bool founder(machine_id m) const { return m == 0; }
   const dht::profile& timing() const { return timing_; }
   std::string domain() const { return "example.com"; }
