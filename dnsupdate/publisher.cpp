@@ -42,7 +42,7 @@ void publisher::set(std::optional<publisher_config> config) {
 }
 
 void publisher::want(publisher_wish wish) {
-  const bool news = !wish_ || wish_->records != wish.records || wish_->standing != wish.standing;
+  const bool news = !wish_ || wish_->records != wish.records || wish_->standing != wish.standing || wish_->hosts != wish.hosts;
   wish_ = std::move(wish);
   if (!config_ || !news) return;
   if (reader_ || sending_) {
@@ -67,6 +67,7 @@ void publisher::run() {
   if (!config_->key.empty() && !usable(config_->key)) return problem({publish_state::bad_key, "the TSIG key cannot be used: algorithm or secret"});
   if (status_.state == publish_state::off) status_.state = publish_state::reading;
   auto hosts = hosts_in(config_->domain, wish_->records);
+  hosts.insert(hosts.end(), wish_->hosts.begin(), wish_->hosts.end());
   for (const std::string& h : hosts_in(config_->domain, status_.seen)) hosts.push_back(h); // doubles are dropped by the reader
   reader_ = std::make_unique<zone_reader>(port_, random_, config_->server, config_->domain, std::move(hosts),
                                           [this, alive = alive_, generation = generation_](auto got) {

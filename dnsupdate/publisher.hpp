@@ -33,6 +33,7 @@ struct publisher_wish {
   std::string stamp;           // of the view
   enum class side : std::uint8_t { more, half, less } standing = side::more; // of a split
   std::vector<std::string> earlier_stamps; // of guards from before it
+  std::vector<std::string> hosts;          // read too: what is ours there and not wanted is taken away
 };
 
 struct publisher_status {

@@ -126,19 +126,10 @@ void fill(builder& b) {
   b.domain_srv();
   for (const member& m : b.in.view.members)
     if (m.alive() && known(m)) b.node(m);
-  for (const auto& [name, died] : b.in.dead) b.dead_node(name);
+  for (const std::string& name : b.in.dead) b.dead_node(name);
 }
 
 } // namespace
-
-void dead_names::observe(const dht::view& v, mono_time now) {
-  for (const member& m : v.members)
-    if (!m.alive() && !m.body.name.empty()) died_.try_emplace(to_lower(m.body.name), now);
-  for (const member& m : v.members)
-    if (m.alive()) died_.erase(to_lower(m.body.name));
-  std::erase_if(died_, [now](const auto& d) { return now - d.second > dead_name_time; });
-  while (died_.size() > dead_names_max) died_.erase(std::ranges::min_element(died_, {}, [](const auto& d) { return d.second; }));
-}
 
 std::vector<const member*> active_edges(const dht::view& v) {
   std::vector<const member*> out;

@@ -1,10 +1,8 @@
 #pragma once
 // The zone follows from the view (design §7, sip.md §2, §10): which records the cluster wants, as a pure function.
-#include "base/clock.hpp"
 #include "dht/view/view.hpp"
 #include "dnsupdate/record.hpp"
 
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,25 +15,12 @@ inline constexpr std::uint32_t naptr_ttl_s = 3600;
 inline constexpr std::uint32_t negative_ttl_s = 15;             // SOA minimum
 inline constexpr std::uint16_t edge_priority = 10;              // in SRV; a node comes before the others under its own name
 inline constexpr std::size_t stand_ins = 2;                     // other edges behind a node's name
-inline constexpr duration dead_name_time = std::chrono::hours(7 * 24);
-inline constexpr std::size_t dead_names_max = 1024;             // the oldest go first
-
-// The names of nodes that died or left: Record-Route in running dialogs still names them.
-class dead_names {
-public:
-  // Takes over what the view shows; a name that is alive again is dead no more.
-  void observe(const dht::view& v, mono_time now);
-  const std::map<std::string, mono_time>& all() const { return died_; } // first label, lower case → when
-
-private:
-  std::map<std::string, mono_time> died_;
-};
 
 struct zone_input {
   const dht::view& view;
   std::string_view domain;
   bool public_tls = false; // phones see a public certificate: SIPS stands first in NAPTR
-  const std::map<std::string, mono_time>& dead;
+  std::span<const std::string> dead; // names of nodes that died or left (dead_names): first labels, lower case
 };
 
 // Without SOA and NS, and without addresses at the domain itself: what a foreign server is to have. Sorted, no doubles.

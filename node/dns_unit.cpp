@@ -22,8 +22,9 @@ constexpr duration server_read_again = seconds(5); // by a node that does not pu
 } // namespace
 
 struct dns_unit::impl {
-  impl(dns_unit_config c, loop& on, const clock& clk, rng& r, sip::dns_port& client, std::function<void(bool)> seen)
-      : config(std::move(c)), events(on), random(r), exchange(on), keeper(exchange, on.timers(), clk, r, client, std::move(seen)),
+  impl(dns_unit_config c, loop& on, const clock& clk, rng& r, sip::dns_port& client, std::function<dht::store_api&()> store,
+       std::function<void(bool)> seen)
+      : config(std::move(c)), events(on), random(r), exchange(on), keeper(exchange, on.timers(), clk, r, client, std::move(store), std::move(seen)),
         sockets(on, keeper.server()) {}
   ~impl() { *alive = false; }
 
@@ -109,8 +110,9 @@ struct dns_unit::impl {
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 };
 
-dns_unit::dns_unit(dns_unit_config config, loop& events, const clock& clk, rng& random, sip::dns_port& client, std::function<void(bool)> names_seen)
-    : impl_(std::make_unique<impl>(std::move(config), events, clk, random, client, std::move(names_seen))) {}
+dns_unit::dns_unit(dns_unit_config config, loop& events, const clock& clk, rng& random, sip::dns_port& client,
+                   std::function<dht::store_api&()> store, std::function<void(bool)> names_seen)
+    : impl_(std::make_unique<impl>(std::move(config), events, clk, random, client, std::move(store), std::move(names_seen))) {}
 dns_unit::~dns_unit() = default;
 
 outcome<void> dns_unit::bind() {

@@ -22,9 +22,10 @@ struct dns_unit_config {
 
 class dns_unit {
 public:
-  // `client` asks what phones would see. `names_seen` is told when our own names appear in or vanish from DNS.
+  // `client` asks what phones would see. `store` is asked for from the first facts on. `names_seen` is told when our own
+  // names appear in or vanish from DNS.
   dns_unit(dns_unit_config config, loop& events, const clock& clk, rng& random, sip::dns_port& client,
-           std::function<void(bool)> names_seen);
+           std::function<dht::store_api&()> store, std::function<void(bool)> names_seen);
   ~dns_unit();
 
   // The ports of the embedded server. A failure means: go on without the role dns, with a warning.

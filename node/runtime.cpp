@@ -127,7 +127,8 @@ outcome<void> runtime::start() {
   if (!dns) return std::unexpected(dns.error());
   cluster_dns_ = std::move(*dns);
   dns_ = std::make_unique<dns_unit>(dns_unit_config{addresses_, config_.dns_port, roles_.has(dht::role::dns)}, cluster_loop_, clock_,
-                                    random_, *cluster_dns_, [this](bool seen) { cluster_->set_names_in_dns(seen); });
+                                    random_, *cluster_dns_, [this]() -> dht::store_api& { return cluster_->whole_store(); },
+                                    [this](bool seen) { cluster_->set_names_in_dns(seen); });
   if (auto bound = dns_->bind(); !bound) {
     log::warning("dns", fmt::format("{}; this node goes on without the role dns", bound.error().what));
     roles_.bits = static_cast<std::uint16_t>(roles_.bits & ~std::to_underlying(dht::role::dns));

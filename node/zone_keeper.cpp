@@ -26,8 +26,8 @@ du::publisher_wish::side side_of(du::split_side s) {
 } // namespace
 
 zone_keeper::zone_keeper(du::exchange_port& exchange, scheduler& timers, const clock& clk, rng& random, sip::dns_port& client,
-                         std::function<void(bool)> names_seen)
-    : timers_(timers), clock_(clk), client_(client), names_seen_(std::move(names_seen)), server_(random),
+                         std::function<dht::store_api&()> store, std::function<void(bool)> names_seen)
+    : timers_(timers), clock_(clk), client_(client), store_(std::move(store)), names_seen_(std::move(names_seen)), server_(random),
       publisher_(exchange, timers, clk, random) {}
 
 zone_keeper::~zone_keeper() {
@@ -56,7 +56,7 @@ void zone_keeper::on_facts(const roles::facts_ptr& facts, bool public_tls) {
 bool zone_keeper::trustworthy() const { return facts_->serving || facts_->view->me().state != dht::member_state::active; }
 
 const node_id* zone_keeper::zone_owner() const {
-  return facts_->registrars ? facts_->registrars->owner(dht::key_of_name("zone:" + domain_)) : nullptr;
+  return facts_->registrars ? facts_->registrars->owner(du::zone_key(domain_)) : nullptr;
 }
 
 std::string zone_keeper::publisher_name() const {
@@ -65,13 +65,23 @@ std::string zone_keeper::publisher_name() const {
   return m != nullptr ? m->body.name : std::string{};
 }
 
+bool zone_keeper::mine() const {
+  const node_id* owner = zone_owner();
+  return owner != nullptr && *owner == facts_->view->self && trustworthy() && facts_->view->me().serving();
+}
+
+// A side that publishes nothing says nothing of the dead either: what it takes for dead may serve on the other side.
+du::dead_names::duty zone_keeper::dead_duty() const {
+  return {mine() && split_.side() != du::split_side::less, !server_at_ || publisher_.status().state == du::publish_state::published};
+}
+
 void zone_keeper::rebuild() {
   if (!facts_) return;
   domain_ = to_lower(facts_->config->default_domain);
-  const mono_time now = clock_.now();
-  dead_.observe(*facts_->view, now);
   split_.observe(*facts_->view, *facts_->base);
-  const du::zone_input in{*facts_->view, domain_, public_tls_, dead_.all()};
+  if (!dead_) dead_.emplace(store_, domain_, [this] { rebuild(); });
+  dead_->observe(*facts_->view, dead_duty(), clock_.now());
+  const du::zone_input in{*facts_->view, domain_, public_tls_, dead_->names()};
   wanted_ = du::wanted_records(in);
   auto own = du::own_zone_records(in, 0);
   const bool edges = !du::active_edges(*facts_->view).empty();
@@ -90,11 +100,11 @@ void zone_keeper::direct_publisher() {
   const auto at = endpoint::parse(s.dns_server, 53);
   server_at_ = s.dns_server.empty() || !at ? std::nullopt : std::optional(*at);
   std::optional<du::publisher_config> c;
-  const node_id* owner = zone_owner();
-  const bool mine = owner != nullptr && *owner == facts_->view->self;
-  if (server_at_ && mine && trustworthy() && facts_->view->me().serving())
+  if (server_at_ && mine() && dead_->known())
     c = du::publisher_config{*server_at_, {s.dns_tsig_name, s.dns_tsig_algorithm, s.dns_tsig_secret}, domain_, facts_->view->me().body.name};
-  publisher_.want({wanted_, facts_->view->stamp.text(), side_of(split_.side()), split_.stamps()});
+  std::vector<std::string> to_clear;
+  for (const std::string& name : dead_->over()) to_clear.push_back(du::host_of(name, domain_));
+  publisher_.want({wanted_, facts_->view->stamp.text(), side_of(split_.side()), split_.stamps(), std::move(to_clear)});
   if (c.has_value() != publishing_)
     log::info("dns", c ? fmt::format("this node publishes {} at {}", domain_, server_at_->text()) : "this node does not publish any more");
   publishing_ = c.has_value();

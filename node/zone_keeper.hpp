@@ -5,6 +5,7 @@
 #include "base/clock.hpp"
 #include "base/endpoint.hpp"
 #include "base/scheduler.hpp"
+#include "dnsupdate/dead_names.hpp"
 #include "dnsupdate/name_server.hpp"
 #include "dnsupdate/publisher.hpp"
 #include "dnsupdate/split_rule.hpp"
@@ -22,10 +23,10 @@ namespace skald::node {
 
 class zone_keeper {
 public:
-  // `client` asks what phones would see. `names_seen` is told when our own names appear in or vanish from DNS. All that
-  // is referred to outlives the keeper.
+  // `client` asks what phones would see. `store` has the names of the dead, and is asked for from the first facts on.
+  // `names_seen` is told when our own names appear in or vanish from DNS. All that is referred to outlives the keeper.
   zone_keeper(dnsupdate::exchange_port& exchange, scheduler& timers, const clock& clk, rng& random, sip::dns_port& client,
-              std::function<void(bool)> names_seen);
+              std::function<dht::store_api&()> store, std::function<void(bool)> names_seen);
   ~zone_keeper();
 
   void start(); // begins to look
@@ -54,6 +55,8 @@ private:
   const node_id* zone_owner() const;
   bool trustworthy() const;
   void rebuild();
+  bool mine() const;
+  dnsupdate::dead_names::duty dead_duty() const;
   void direct_publisher();
   void tick();
   void look();
@@ -62,6 +65,7 @@ private:
   scheduler& timers_;
   const clock& clock_;
   sip::dns_port& client_;
+  std::function<dht::store_api&()> store_;
   std::function<void(bool)> names_seen_;
   dnsupdate::name_server server_;
   dnsupdate::publisher publisher_;
@@ -69,7 +73,7 @@ private:
   bool serves_ = false, public_tls_ = false, serving_ = false, publishing_ = false;
   std::string domain_;
   std::optional<endpoint> server_at_;
-  dnsupdate::dead_names dead_;
+  std::optional<dnsupdate::dead_names> dead_; // with the first facts: they name the domain
   dnsupdate::split_rule split_;
   std::vector<dnsupdate::record> wanted_, own_zone_;
   std::uint32_t serial_ = 0;

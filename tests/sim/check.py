@@ -17,7 +17,7 @@ binary = os.path.join(os.environ.get("SKALD_BUILD", os.path.join(root, "build"))
 SEEDS = 200
 PLANTS = {"early_ack": 1, "lost_tombstones": 2, "skipped_copies": 3, "lost_duty": 3, "firm_always": 4, "no_order": 7, "growing_log": 8,
           "other_ring": 9}
-SIP_PLANTS = {"ghost_registrations": 1, "deaf_dns": 3, "two_publishers": 3, "unknown_users": 4, "lost_answers": 5, "two_answers": 5,
+SIP_PLANTS = {"ghost_registrations": 1, "deaf_dns": 3, "forgotten_names": 3, "two_publishers": 3, "unknown_users": 4, "lost_answers": 5, "two_answers": 5,
               "second_invites": 5, "lost_cancels": 5, "two_farewells": 6}
 
 

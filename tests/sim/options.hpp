@@ -19,6 +19,7 @@ enum class plant : std::uint8_t {
   growing_log,     // 8: the log is never rewritten
   other_ring,      // 9: one node counts another's capacity differently
   ghost_registrations, // 1: a registrar's write is said to be held, and is not
+  forgotten_names,     // 3: the names of dead nodes are written and never found again
   deaf_dns,            // 3: the publisher believes updates that never reached the server
   unknown_users,       // 4: a subscriber is now and then firmly unknown
   lost_answers,        // 5: the final answers of some requests are never sent

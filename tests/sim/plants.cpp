@@ -16,6 +16,7 @@ constexpr std::pair<plant, const char*> names[] = {
     {plant::skipped_copies, "skipped_copies"}, {plant::firm_always, "firm_always"}, {plant::lost_duty, "lost_duty"},
     {plant::no_order, "no_order"},   {plant::growing_log, "growing_log"}, {plant::other_ring, "other_ring"},
     {plant::ghost_registrations, "ghost_registrations"}, {plant::deaf_dns, "deaf_dns"},   {plant::unknown_users, "unknown_users"},
+    {plant::forgotten_names, "forgotten_names"},
     {plant::lost_answers, "lost_answers"}, {plant::two_answers, "two_answers"},         {plant::second_invites, "second_invites"},
     {plant::lost_cancels, "lost_cancels"}, {plant::two_publishers, "two_publishers"},
     {plant::two_farewells, "two_farewells"}};

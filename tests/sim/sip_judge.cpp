@@ -124,12 +124,14 @@ bool sip_judge::all_undisturbed(mono_time since) const {
   return std::ranges::all_of(machines_, [&](const auto& m) { return home_.at(m.first).left || undisturbed(m.first, since); });
 }
 
-// With all nodes well, whoever is registered is called. What the callee himself says (486, 603) and 487 are not meant.
+// With all nodes well, whoever is registered is called: through an edge that has left for good not before he registers
+// anew, as after its death. What the callee himself says (486, 603) and 487 are not meant.
 void sip_judge::not_reached(std::string_view caller, int callee, int status, mono_time began) {
   if (status != 480 && status != 500 && status != 408) return;
   const registration& r = of(callee);
   const bool there = r.known && r.there && !r.in_doubt && r.answered < began && r.until > home_.time.now() + seconds(2);
   if (!there || may_be_lost(r) || !all_undisturbed(began - settled_within)) return;
+  if (r.edge < 0 || home_.at(r.edge).left) return;
   breach(1, began - settled_within, fmt::format("{} calls phone{}, which is registered, and is answered {}", caller, callee, status));
 }
 

@@ -44,7 +44,8 @@ sip_machine::sip_machine(surroundings around)
   stack_ = std::make_unique<node::sip_stack>(node::sip_stack_ports{0, around_.home.on(), around_.timers, around_.random, around_.home, *this, sender,
                                                                    dns_, replays_, edge_});
   stack_->core().set_siblings({&stack_->core()});
-  zone_ = std::make_unique<node::zone_keeper>(exchange, around_.timers, around_.home.on(), around_.random, dns_, around_.names_seen);
+  zone_ = std::make_unique<node::zone_keeper>(exchange, around_.timers, around_.home.on(), around_.random, dns_,
+                                              [this]() -> dht::store_api& { return around_.home.store(); }, around_.names_seen);
   zone_->start();
   around_.world.wire.emptied(around_.home.on().spec.number);
 }

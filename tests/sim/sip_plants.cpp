@@ -2,6 +2,7 @@
 
 #include "dht/ring/ring.hpp"
 #include "dht/ring/rings.hpp"
+#include "node/shared_state.hpp"
 #include "sip/message/via.hpp"
 
 #include <algorithm>
@@ -70,7 +71,8 @@ private:
   std::uint64_t updates_ = 0;
 };
 
-// A registrar's writes that are said to be held and are not; subscribers who are now and then firmly unknown.
+// A registrar's writes that are said to be held and are not; subscribers who are now and then firmly unknown; names of dead
+// nodes that nobody knows who has not seen them die.
 class perverted_store final : public dht::store_api {
 public:
   perverted_store(plant bug, dht::store_api& real) : bug_(bug), real_(real) {}
@@ -91,6 +93,7 @@ public:
   }
   void fetch(dht::table t, const ring_key& k, std::move_only_function<void(dht::fetch_result)> done) override {
     if (bug_ == plant::unknown_users && t == dht::table::subscribers && ++times_ % now_and_then == 0) return done({{}, true});
+    if (bug_ == plant::forgotten_names && t == dht::table::settings && k != node::settings_key()) return done({{}, true});
     real_.fetch(t, k, std::move(done));
   }
   void put(dht::table t, const ring_key& k, std::vector<dht::change> c, std::move_only_function<void(dht::write_result)> done) override {
@@ -119,7 +122,7 @@ std::unique_ptr<dnsupdate::exchange_port> plant_exchange(plant bug, dnsupdate::e
 }
 
 std::unique_ptr<dht::store_api> plant_sip_store(plant bug, dht::store_api& real) {
-  if (bug != plant::ghost_registrations && bug != plant::unknown_users) return nullptr;
+  if (bug != plant::ghost_registrations && bug != plant::unknown_users && bug != plant::forgotten_names) return nullptr;
   return std::make_unique<perverted_store>(bug, real);
 }
 

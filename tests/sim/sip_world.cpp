@@ -1,5 +1,6 @@
 #include "tests/sim/sip_world.hpp"
 
+#include "dnsupdate/difference.hpp"
 #include "dnsupdate/zone.hpp"
 #include "node/shared_state.hpp"
 #include "roles/core/binding.hpp"
@@ -42,16 +43,45 @@ void sip_world::start() {
   tick();
 }
 
-// The operator: through any node that serves, until it is acknowledged.
+// The operator: through any node that serves, until it is acknowledged; and again when it went with every disk that had it.
 void sip_world::provide(std::size_t i) {
-  if (tasks_[i].done) return;
   const auto nodes = home.serving();
   home.time.after(nodes.empty() ? look_for_node_again : put_again, [this, i] { provide(i); });
-  if (nodes.empty()) return;
+  task& t = tasks_[i];
+  t.doubted = t.done && (t.doubted || may_be_lost(t.held, t.alone));
+  if (nodes.empty() || (t.done && !t.doubted)) return;
   process& at = nodes[random_.below(nodes.size())]->proc();
+  if (t.done) look_for(i, at);
+  else put(i, at);
+}
+
+void sip_world::put(std::size_t i, process& at) {
+  const bool alone = std::ranges::count_if(at.view()->members, &dht::member::serving) <= 2;
   at.turn([&] {
-    at.store().put(tasks_[i].table, tasks_[i].key, {tasks_[i].change}, [this, i](const dht::write_result& r) { tasks_[i].done |= r.outcome.has_value(); });
+    at.store().put(tasks_[i].table, tasks_[i].key, {tasks_[i].change}, [this, i, alone](const dht::write_result& r) {
+      task& t = tasks_[i];
+      if (!r.outcome || t.done) return;
+      t.done = true, t.alone = alone, t.held = home.time.now();
+    });
   });
+}
+
+void sip_world::look_for(std::size_t i, process& at) {
+  at.turn([&] {
+    at.store().fetch(tasks_[i].table, tasks_[i].key, [this, i, asked = home.time.now()](const dht::fetch_result& r) {
+      task& t = tasks_[i];
+      if (!t.done || !r.firm) return;
+      t.doubted = false, t.held = asked;
+      t.done = std::ranges::any_of(r.records, [&](const dht::record& found) { return found.item == t.change.item; });
+      if (!t.done) home.time.note("the operator sets again what went with every disk: {}", t.change.item.empty() ? "a subscriber" : t.change.item);
+    });
+  });
+}
+
+bool sip_world::may_be_lost(mono_time since, bool alone) const {
+  sip_judge::registration r;
+  r.answered = since, r.alone = alone;
+  return judge.may_be_lost(r);
 }
 
 void sip_world::tick() {
@@ -63,6 +93,7 @@ void sip_world::tick() {
     for (const auto& p : phones_) p->start();
   }
   timers.run_due(home.time.now());
+  names_doubted_ = names_doubted_ || may_be_lost(world::began, home.size() <= 3); // two of three write alone
   if (++ticks_ % look_every_ticks == 0) judge.look_at_ringing(), watch_zone();
   if (ticks_ % forget_every_ticks == 0) judge.forget_old();
 }
@@ -72,7 +103,7 @@ void sip_world::hold(bool quiet) {
 }
 
 std::string sip_world::unrest() const {
-  if (!started_) return "subscribers are not written";
+  if (!started_ || !std::ranges::all_of(tasks_, &task::done)) return "subscribers or settings are not written";
   for (const auto& p : phones_)
     if (!p->idle()) return fmt::format("{} has work", p->user());
   return zone_differs();
@@ -144,11 +175,19 @@ std::string sip_world::zone_differs() const {
   for (const auto& w : keeper->wanted())
     if (std::ranges::none_of(dns.zone(), [&](const auto& z) { return z.same_data(w); }))
       return fmt::format("the zone lacks {}", dnsupdate::line_text(w));
-  // Under the names of nodes that died before this publisher began, it does not know what stands there.
-  for (const std::string& name : dnsupdate::srv_names(home.domain()))
-    for (const auto& z : dns.set_of(name, dnsupdate::rr_type::srv))
-      if (std::ranges::none_of(keeper->wanted(), [&](const auto& w) { return z.same_data(w); }))
-        return fmt::format("the zone still has {}", dnsupdate::line_text(z));
+  return zone_has_more(*keeper);
+}
+
+// Under the names of the dead too, unless what was known of them is lost: then nobody could find what stands there.
+std::string sip_world::zone_has_more(const node::zone_keeper& keeper) const {
+  const auto hosts = dnsupdate::hosts_in(home.domain(), keeper.wanted());
+  for (const auto& z : dns.zone()) {
+    const bool known = z.name == home.domain() || std::ranges::any_of(dnsupdate::domain_sets(home.domain()), [&](const auto& s) { return s.name == z.name; }) ||
+                       std::ranges::any_of(hosts, [&](const std::string& h) { return dnsupdate::is_under(z.name, h); });
+    if (dnsupdate::read_guard(z) || (!known && names_doubted_)) continue;
+    if (std::ranges::none_of(keeper.wanted(), [&](const auto& w) { return z.same_data(w); }))
+      return fmt::format("the zone still has {}", dnsupdate::line_text(z));
+  }
   return {};
 }
 

@@ -11,6 +11,10 @@
 #include <string>
 #include <vector>
 
+namespace skald::node {
+class zone_keeper;
+}
+
 namespace skald::sim {
 
 class world_clock final : public clock {
@@ -48,25 +52,33 @@ public:
   scheduler timers; // of all phones: looked at every few ms
 
 private:
+  // What the operator sees to.
   struct task {
     dht::table table;
     ring_key key;
     dht::change change;
     bool done = false;
+    bool alone = false;   // acknowledged with a base of one or two
+    bool doubted = false; // all who held it may have lost their disks since
+    mono_time held{};     // acknowledged, or found again
   };
   void provide(std::size_t i);
+  void put(std::size_t i, process& at);
+  void look_for(std::size_t i, process& at);
+  bool may_be_lost(mono_time since, bool alone) const;
   void tick();
   void look_at_registrations();
   void look_at_lookups();
   void look_at_zone();
   void watch_zone();
   std::string zone_differs() const;
+  std::string zone_has_more(const node::zone_keeper& keeper) const;
 
   std::vector<task> tasks_;
   std::vector<std::unique_ptr<sip_phone>> phones_;
   seeded_rng random_;
   std::uint64_t ticks_ = 0;
-  bool started_ = false;
+  bool started_ = false, names_doubted_ = false; // the dead nodes' names may have gone with their holders' disks
 };
 
 } // namespace skald::sim

@@ -103,6 +103,21 @@ TEST_CASE("publisher: a host name that somebody else holds is not taken, nor poi
   CHECK(r.pub.status().withheld == strings{"b.skald.test"});
 }
 
+TEST_CASE("publisher: what stands under a name whose time is over is found and taken away, though nothing points at it") {
+  rig r;
+  const strings dead{"c"};
+  r.server.zone = wanted_records({two, domain, false, dead});
+  REQUIRE(!data_of(r.server.zone, "c.skald.test", rr_type::a).empty());
+  r.want(two);
+  r.pub.set(r.config());
+  r.run(seconds(1));
+  CHECK(!data_of(r.server.zone, "c.skald.test", rr_type::a).empty());
+  r.pub.want({wanted_records({two, domain, false, {}}), two.stamp.text(), publisher_wish::side::more, {}, {"c.skald.test"}});
+  r.run(seconds(1));
+  CHECK(r.state() == publish_state::published);
+  for (const record& z : r.server.zone) CHECK(!is_under(z.name, "c.skald.test"));
+}
+
 TEST_CASE("publisher: what an earlier publisher left is found by its marks and taken away") {
   rig r;
   r.server.zone = wanted_records({view_of({node("a", 1), node("old", 9)}), domain, false, {}});

@@ -9,7 +9,7 @@ using strings = std::vector<std::string>;
 
 namespace {
 
-std::vector<record> wanted(const dht::view& v, bool tls = false, const std::map<std::string, mono_time>& dead = {}) {
+std::vector<record> wanted(const dht::view& v, bool tls = false, const strings& dead = {}) {
   return wanted_records({v, domain, tls, dead});
 }
 
@@ -58,29 +58,11 @@ TEST_CASE("zone: a node without the role proxy has a name and no SRV of SIP") {
   CHECK(data_of(wanted(v), "r.skald.test", rr_type::a).size() == 1);
 }
 
-TEST_CASE("zone: the name of a dead node points at live edges for seven days") {
-  dead_names dead;
-  const auto v = view_of({node("a", 1), node("b", 2), node("c", 3, member_state::dead)});
-  const mono_time t0{};
-  dead.observe(v, t0);
-  const auto records = wanted(v, false, dead.all());
+TEST_CASE("zone: the name of a dead node points at live edges") {
+  const auto records = wanted(view_of({node("a", 1), node("b", 2), node("c", 3, member_state::dead)}), false, {"c"});
   CHECK(data_of(records, "c.skald.test", rr_type::a) == strings{"192.0.2.1", "192.0.2.2"});
   CHECK(data_of(records, "_sip._udp.c.skald.test", rr_type::srv) == strings{"10 100 5060 a.skald.test.", "10 100 5060 b.skald.test."});
   CHECK(data_of(records, "_sip._udp.skald.test", rr_type::srv).size() == 2);
-
-  const auto later = view_of({node("a", 1), node("b", 2)});
-  dead.observe(later, t0 + std::chrono::hours(24 * 7));
-  CHECK(dead.all().size() == 1);
-  dead.observe(later, t0 + std::chrono::hours(24 * 7 + 1));
-  CHECK(dead.all().empty());
-}
-
-TEST_CASE("zone: a name that is alive again is dead no more") {
-  dead_names dead;
-  dead.observe(view_of({node("a", 1), node("c", 3, member_state::dead)}), mono_time{});
-  CHECK(dead.all().contains("c"));
-  dead.observe(view_of({node("a", 1), node("c", 3, member_state::dead), node("C", 4)}), mono_time{});
-  CHECK(dead.all().empty());
 }
 
 TEST_CASE("zone: without an active edge nothing is wanted, so that what is published stays") {
