@@ -135,6 +135,8 @@ std::vector<const member*> active_edges(const dht::view& v) {
   std::vector<const member*> out;
   for (const member& m : v.members)
     if (m.state == dht::member_state::active && known(m) && m.body.roles.has(dht::role::proxy)) out.push_back(&m);
+  const auto overloaded = [](const member* m) { return m->body.overloaded; };
+  if (2 * static_cast<std::size_t>(std::ranges::count_if(out, overloaded)) <= out.size()) std::erase_if(out, overloaded);
   return out;
 }
 

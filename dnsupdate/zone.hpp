@@ -34,7 +34,8 @@ std::vector<record> own_zone_records(const zone_input& in, std::uint32_t serial)
 // RFC 1982: the SOA serial of the next zone. It never goes back, and moves whenever the content does.
 std::uint32_t next_serial(std::uint32_t last, bool changed, std::uint64_t stamp_newest);
 
-// The edges that SRV names now: active, of the role proxy, with a known body and an address; by id.
+// The edges that SRV names now: active, of the role proxy, with a known body and an address; by id. Overloaded ones are
+// left out as long as they are no more than half: what they are spared falls on the others.
 std::vector<const dht::member*> active_edges(const dht::view& v);
 
 std::string host_of(std::string_view node, std::string_view domain);      // "a.example.com"

@@ -82,6 +82,8 @@ public:
   void set_auto_roles() { config_.auto_roles = true; }
   dht::role_set roles() const { return config_.body.roles; }
   dht::role_set permitted() const { return dht::permitted_roles(config_.bundle->roles); }
+  // What all are told of this node, for DNS (overload_sign).
+  void set_overloaded(bool is);
   // Asked before roles are claimed: returns those that can be had (a port may be taken). Also told what is let go of.
   std::function<dht::role_set(dht::role_set)> prepare_roles;
 

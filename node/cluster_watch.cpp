@@ -56,4 +56,12 @@ void cluster_unit::change_roles(dht::role_set roles) {
   renew_body(0);
 }
 
+void cluster_unit::set_overloaded(bool is) {
+  if (is == config_.body.overloaded) return;
+  config_.body.overloaded = is;
+  if (is) log::warning("overload", "too much is turned away: this node leaves the SRV records until it is at ease");
+  else log::info("overload", "nobody was turned away for a while: this node is back in the SRV records");
+  renew_body(0);
+}
+
 } // namespace skald::node

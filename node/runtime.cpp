@@ -155,6 +155,7 @@ outcome<void> runtime::start() {
   dns_->start();
   for (auto& w : workers_) w->start();
   watch_bundle();
+  watch_overload();
   return start_control();
 }
 
@@ -243,6 +244,13 @@ void runtime::watch_bundle() {
   const bool first = bundle_seen_ == 0;
   if (changed != 0 && changed != std::exchange(bundle_seen_, changed) && !first) take_bundle();
   cluster_loop_.timers().at(cluster_loop_.now() + bundle_look, [this] { watch_bundle(); });
+}
+
+// ---- overload: all are told, so that DNS sends phones to others
+
+void runtime::watch_overload() {
+  cluster_->set_overloaded(overload_.look(group_.load.level(), cluster_loop_.now()));
+  cluster_loop_.timers().at(cluster_loop_.now() + overload_look, [this] { watch_overload(); });
 }
 
 void runtime::take_bundle() {

@@ -10,6 +10,7 @@
 #include "node/control_server.hpp"
 #include "node/dns_client.hpp"
 #include "node/dns_unit.hpp"
+#include "node/overload_sign.hpp"
 #include "node/phone_tls.hpp"
 #include "node/socket_address.hpp"
 #include "node/system_clock.hpp"
@@ -28,6 +29,7 @@
 namespace skald::node {
 
 inline constexpr duration bundle_look = seconds(2);  // for a renewed certificate
+inline constexpr duration overload_look = milliseconds(200); // at the level of this node's workers
 
 // What one look at a draining node found. Cluster thread; the workers' part comes in by its queue.
 struct drain_sight {
@@ -62,6 +64,7 @@ private:
   outcome<bool> first_roles();
   outcome<dht::role_set> set_roles(const std::vector<std::string>& names);
   void watch_bundle();
+  void watch_overload();
   void take_bundle();
   void drain_tick();
   void drain_judge(const std::shared_ptr<drain_sight>& seen);
@@ -85,6 +88,7 @@ private:
   roles::edge_state edge_;
   std::unique_ptr<phone_tls> tls_;
   std::unique_ptr<load_watch> load_;
+  overload_sign overload_;
   std::unique_ptr<dns_client> cluster_dns_;
   std::unique_ptr<cluster_unit> cluster_;
   std::unique_ptr<link_hub> links_;

@@ -35,7 +35,7 @@ std::string get_text(pack::reader& r) {
 std::string encode_body(const member_body& b) {
   std::string out;
   pack::writer w(out);
-  w.array(14);
+  w.array(15);
   w.uint(b.version);
   w.str(b.name);
   put_addresses(w, b.addresses);
@@ -46,6 +46,7 @@ std::string encode_body(const member_body& b) {
   w.uint(b.wire_lowest);
   w.uint(b.wire_highest);
   w.str(b.software);
+  w.boolean(b.overloaded);
   return out;
 }
 
@@ -66,6 +67,7 @@ result<member_body> decode_body(std::string_view bytes) {
     b.wire_lowest = f.number<std::uint32_t>(b.wire_lowest);
     b.wire_highest = f.number<std::uint32_t>(b.wire_highest);
     if (f.next()) b.software = get_text(r);
+    b.overloaded = f.boolean();
   }
   if (!r.ok() || b.name.empty() || b.capacity == 0) return std::unexpected(errc::malformed);
   return b;

@@ -46,6 +46,7 @@ struct member_body {
   role_set roles;                   // claimed, already cut down to what the certificate permits
   std::uint32_t wire_lowest = 1, wire_highest = 1; // link protocol versions spoken
   std::string software;             // "skald/0.1.0"
+  bool overloaded = false;          // turns too much away: new phones are to be sent to others first
   bool operator==(const member_body&) const = default;
 };
 

@@ -84,7 +84,7 @@ def flood(c, sources, method="REGISTER"):
             if turned_away(c) > before:
                 break
         assert turned_away(c) > before, "no overload"
-        yield
+        yield faster
     finally:
         p.stdin.close()
         print(f"     {p.stdout.read().decode().strip()}", flush=True)
@@ -97,6 +97,13 @@ def phone(c, i, user=None):
 
 def level(c):
     return c.nodes[0].cli("status")["overload_percent"]
+
+
+def srv(node):
+    """The nodes that its own DNS server names."""
+    out = subprocess.run(["dig", "+time=1", "+tries=3", "+norec", "+short", "-p", "5353", f"@{node.address}", "_sip._udp.skald.test", "SRV"],
+                         capture_output=True, text=True, timeout=20).stdout
+    return sorted(line.split()[3].split(".")[0] for line in out.split("\n") if line.endswith("."))
 
 
 def refused(c, kind):
@@ -285,6 +292,31 @@ def _(c):
     assert refused(c, "established") == 0 and refused(c, "flood") > 0
     recovers(c)
     serves_as_ever(c, alice, bob)
+
+
+@scenario("a node that is flooded leaves SRV while that lasts, its name stays, and it comes back later")
+def _(c):
+    b = c.node("b", "127.0.37.12", args=["--workers", "1", "--dns-port", "5353", "--seed", EDGE])
+    b.start()
+    c.wait_active()
+    wait_for("SRV names both", 5, lambda: srv(b) == ["a", "b"])
+    with flood(c, 200) as faster:
+        for _ in range(40):
+            if level(c) >= 50:
+                break
+            faster()
+            time.sleep(0.3)
+        since = time.monotonic()
+        wait_for("the flooded node leaves SRV", 5, lambda: srv(b) == ["b"], 0.05)
+        print(f"     out of SRV {time.monotonic() - since:.1f} s after half were seen turned away", flush=True)
+    address = subprocess.run(["dig", "+norec", "+short", "-p", "5353", f"@{b.address}", "a.skald.test", "A"], capture_output=True, text=True, timeout=20)
+    assert address.stdout.split() == [EDGE], address.stdout
+    recovers(c)
+    at_ease = time.monotonic()
+    wait_for("it is back in SRV", 45, lambda: srv(b) == ["a", "b"], 0.2)
+    took = time.monotonic() - at_ease
+    print(f"     back in SRV {took:.0f} s after that", flush=True)
+    assert took > 20, took
 
 
 main(setup)

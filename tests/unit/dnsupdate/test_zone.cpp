@@ -39,6 +39,22 @@ TEST_CASE("zone: a node that drains or joins is out of SRV, and its name stays")
   CHECK(data_of(wanted(v), "c.skald.test", rr_type::a) == strings{"192.0.2.3"});
 }
 
+TEST_CASE("zone: an overloaded edge is out of SRV and stands in for nobody, its name stays; not if more than half are (sip.md §10)") {
+  auto v = view_of({node("a", 1), node("b", 2), node("c", 3), node("d", 4)});
+  v.members[1].body.overloaded = true;
+  const strings others{"10 100 5060 a.skald.test.", "10 100 5060 c.skald.test.", "10 100 5060 d.skald.test."};
+  CHECK(data_of(wanted(v), "_sip._udp.skald.test", rr_type::srv) == others);
+  CHECK(data_of(wanted(v), "b.skald.test", rr_type::a) == strings{"192.0.2.2"});
+  CHECK(data_of(wanted(v), "_sip._udp.b.skald.test", rr_type::srv).front() == "0 100 5060 b.skald.test.");
+  for (const record& r : wanted(v))
+    if (const auto s = read_srv(r); s && r.name.starts_with("_sip") && !r.name.ends_with(".b.skald.test")) CHECK(s->target != "b.skald.test");
+  v.members[2].body.overloaded = true;
+  CHECK(data_of(wanted(v), "_sip._udp.skald.test", rr_type::srv).size() == 2);
+  v.members[3].body.overloaded = true;
+  CHECK(data_of(wanted(v), "_sip._udp.skald.test", rr_type::srv).size() == 4);
+  CHECK(data_of(wanted(v), "_skald._udp.skald.test", rr_type::srv).size() == 4);
+}
+
 TEST_CASE("zone: under a node's name it comes first, two other edges behind") {
   const auto v = view_of({node("a", 1), node("b", 2), node("c", 3), node("d", 4)});
   const auto srv = data_of(wanted(v), "_sip._tcp.b.skald.test", rr_type::srv);

@@ -23,7 +23,7 @@ member a_member(std::uint8_t n, std::string name, member_state state, role_set r
 member_body full_body() {
   return {.version = 1ULL << 63, .name = "node7", .addresses = {*ip_address::parse("192.0.2.7"), *ip_address::parse("2001:db8::7")},
           .overlay_port = 1, .link_port = 2, .sip_port = 3, .sips_port = 4, .dns_port = 5, .zone = "rack 2", .capacity = 65535,
-          .roles = {3}, .wire_lowest = 1, .wire_highest = 2, .software = "skald/0.1.0"};
+          .roles = {3}, .wire_lowest = 1, .wire_highest = 2, .software = "skald/0.1.0", .overloaded = true};
 }
 
 } // namespace
@@ -72,9 +72,15 @@ TEST_CASE("body: what was encoded reads back; a shorter array takes defaults, a 
   w.str("n");
   CHECK(decode_body(old_version) == member_body{.version = 7, .name = "n"});
   std::string newer = encode_body(full_body());
-  newer[0] = static_cast<char>(0x9f); // 15 elements
+  newer.replace(0, 1, std::string("\xdc\0\x10", 3)); // 16 elements
   newer += std::string("\x92\xc0\xa1x", 4);
   CHECK(decode_body(newer) == full_body());
+  std::string before_overload = encode_body(full_body());
+  before_overload[0] = static_cast<char>(0x9e); // 14 elements
+  before_overload.pop_back();
+  auto at_ease = full_body();
+  at_ease.overloaded = false;
+  CHECK(decode_body(before_overload) == at_ease);
 }
 
 TEST_CASE("body: every truncation and every limit is an error, never a read past the end") {
