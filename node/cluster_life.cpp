@@ -313,7 +313,8 @@ void cluster_life::leave_tick(mono_time until) {
     timers_.at(time_.now() + milliseconds(50), [this, until] { leave_tick(until); });
     return;
   }
-  if (!alone && !store_.handed_over()) port_.note(log::level::warning, "left before everything was handed over: copies elsewhere must do");
+  if (!alone && store_.handed_over()) store_.forget_place();
+  else if (!alone) port_.note(log::level::warning, "left before everything was handed over: copies elsewhere must do");
   members_.leave(time_.now());
   port_.membership_changed();
   remember();

@@ -113,10 +113,19 @@ std::vector<node_id> store::accept_loss() {
 // A failure does not stop anything: a restart asks more nodes than it had to.
 void store::save_memory() {
   auto& c = *context_;
-  if (c.ports.memory == nullptr || !c.where.changed()) return;
-  const auto saved = c.ports.memory->save(c.where.save());
+  if (c.ports.memory == nullptr || place_forgotten_ || !c.where.changed()) return;
+  write_memory(c.where.save());
+}
+
+void store::write_memory(std::string_view content) {
+  const auto saved = context_->ports.memory->save(content);
   if (!saved && std::exchange(memory_ok_, false)) log::error("store", saved.error().what);
   if (saved) memory_ok_ = true;
+}
+
+void store::forget_place() {
+  place_forgotten_ = true;
+  if (context_->ports.memory != nullptr) write_memory({});
 }
 
 void store::note_incomplete() {

@@ -135,6 +135,9 @@ public:
   // For a leaver (draining): every other holder has merged with this node since it began to drain, and every write that
   // it acknowledged is held by all who are listed.
   bool handed_over() const;
+  // Handed over, and leaving now: of its lists and sources nothing is kept for the next start, which is a newcomer's. They
+  // would name nodes that leave meanwhile, and whose leave nobody remembers then (decision 34).
+  void forget_place();
 
   std::vector<record> page(table t, std::string& cursor, std::size_t limit) const override;
   store_stats stats() const; // cluster thread
@@ -148,6 +151,7 @@ private:
   void note_alone();
   void note_incomplete();
   void save_memory();
+  void write_memory(std::string_view content);
   void ask_behind();
   void disk_result(const outcome<void>& r);
   void on_write(const node_id& from, const store_write& w);
@@ -161,7 +165,7 @@ private:
   std::unique_ptr<handover> handover_;
   std::map<node_id, store_ack> acks_; // sent when what they answer is on disk
   bool flush_set_ = false;
-  bool memory_ok_ = true;
+  bool memory_ok_ = true, place_forgotten_ = false;
   bool settled_set_ = false, alone_ = false;
   std::size_t incomplete_ = 0; // as last told
   unsigned ticks_ = 0;

@@ -13,6 +13,7 @@ namespace {
 
 metrics::counter new_lives("skald_swim_new_lives_total", "Times this node was held for dead and took a new life");
 
+constexpr std::size_t farewells_by_link = 3; // of them, over a link too
 constexpr std::size_t farewells_max = 512; // members told directly of a leave; the rest hears it by gossip
 
 } // namespace
@@ -90,6 +91,9 @@ void membership::leave(mono_time now) {
     compose(swim_kind::gossip).rumours.push_back(rumour_about(*self_));
     send(*p);
   }
+  // Where datagrams do not get through just now, links may.
+  for (std::size_t i = 0; i < std::min(picked_.size(), farewells_by_link); ++i)
+    send_list(picked_[i]->known.id, frame_type::members_exchange, 0);
   publish();
 }
 

@@ -73,6 +73,36 @@ TEST_CASE("store: equal copies settle with a digest each, not with their records
   CHECK(records == 0);
 }
 
+TEST_CASE("store: who left comes back as a newcomer: those who left after it, and whom nobody remembers, are not missed") {
+  cluster c;
+  c.start({"", "", "", "", ""});
+  c.set_base({0, 1, 2, 3, 4});
+  for (int i = 0; i < 20; ++i) CHECK(c.write(c.owner_of(user(i)), user(i), "x", "v").outcome.has_value());
+  const auto leave = [&](std::size_t n, const std::vector<std::size_t>& rest) {
+    c.set_state(n, member_state::draining);
+    REQUIRE(c.run_until([&] { return c.at(n).handed_over(); }));
+    c.at(n).forget_place();
+    c.set_state(n, member_state::left); // it sees this too, and keeps nothing of it
+    c.run(seconds(2));
+    c.kill(n);
+    c.set_base(rest);
+    c.run(seconds(2));
+  };
+  leave(0, {1, 2, 3, 4});
+  leave(1, {2, 3, 4});
+  leave(2, {3, 4});
+  for (const std::size_t n : {0, 1, 2}) c.nodes[n]->in_view = false; // all were off: who left is not known any more
+  c.restart(3);
+  c.restart(4);
+  REQUIRE(c.run_until([&] { return c.at(3).settled() && c.at(4).settled(); }));
+  c.nodes[0]->in_view = true;
+  c.restart(0);
+  REQUIRE(c.run_until([&] { return c.nodes[0]->state == member_state::active && c.at(0).settled(); }));
+  c.run(seconds(2));
+  for (const std::size_t n : {0, 3, 4}) CHECK(c.at(n).stats().incomplete == 0);
+  for (int i = 0; i < 20; ++i) CHECK(c.at(0).read(table::bindings, user(i)).size() == 1);
+}
+
 TEST_CASE("store: the owner is killed after an ack, and the next owner has it") {
   cluster c;
   c.start({"", "", "", "", ""});

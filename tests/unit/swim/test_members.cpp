@@ -132,6 +132,20 @@ TEST_CASE("members: who leaves is out of every view in an instant, even when dat
   }
 }
 
+TEST_CASE("members: who leaves while its datagrams get nowhere has left all the same, for links carry it") {
+  swim_net net(lan(6, 0, 7));
+  for (int i = 0; i < 6; ++i)
+    if (i != 1) {
+      net.set_path(1, i, path::links_only);
+      net.set_path(i, 1, path::links_only);
+    }
+  net.at(1).leave(net.now());
+  net.run_for(milliseconds(600)); // as long as it goes on to tick
+  net.kill(1);
+  net.run_for(seconds(10));
+  CHECK(everywhere(net, 1, member_state::left));
+}
+
 TEST_CASE("members: back from draining to active is a new incarnation, and wins everywhere") {
   swim_net net(lan(5, 0, 6));
   net.at(1).set_state(member_state::draining, net.now());
