@@ -1,5 +1,6 @@
 #include "tests/sim/sip_world.hpp"
 
+#include "dnsupdate/dead_names.hpp"
 #include "dnsupdate/difference.hpp"
 #include "dnsupdate/zone.hpp"
 #include "node/shared_state.hpp"
@@ -9,6 +10,7 @@
 #include "tests/sim/sip_machine.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace skald::sim {
 namespace {
@@ -178,9 +180,19 @@ std::string sip_world::zone_differs() const {
   return zone_has_more(*keeper);
 }
 
+// The hosts that somebody has kept as a dead node's.
+std::vector<std::string> sip_world::kept_hosts() const {
+  std::vector<std::string> out;
+  for (const machine* m : home.running())
+    for (const dht::record& r : m->proc().whole_store().read(dht::table::settings, dnsupdate::zone_key(home.domain())))
+      if (const auto dot = r.item.find('.'); dot != std::string::npos) out.push_back(dnsupdate::host_of(r.item.substr(dot + 1), home.domain()));
+  return out;
+}
+
 // Under the names of the dead too, unless what was known of them is lost: then nobody could find what stands there.
 std::string sip_world::zone_has_more(const node::zone_keeper& keeper) const {
-  const auto hosts = dnsupdate::hosts_in(home.domain(), keeper.wanted());
+  auto hosts = dnsupdate::hosts_in(home.domain(), keeper.wanted());
+  if (names_doubted_) std::ranges::move(kept_hosts(), std::back_inserter(hosts));
   for (const auto& z : dns.zone()) {
     const bool known = z.name == home.domain() || std::ranges::any_of(dnsupdate::domain_sets(home.domain()), [&](const auto& s) { return s.name == z.name; }) ||
                        std::ranges::any_of(hosts, [&](const std::string& h) { return dnsupdate::is_under(z.name, h); });

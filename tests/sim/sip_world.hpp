@@ -72,6 +72,7 @@ private:
   void look_at_zone();
   void watch_zone();
   std::string zone_differs() const;
+  std::vector<std::string> kept_hosts() const;
   std::string zone_has_more(const node::zone_keeper& keeper) const;
 
   std::vector<task> tasks_;

@@ -150,6 +150,7 @@ TEST_CASE("dead names: an answer in doubt takes nothing away") {
   a.later(seconds(60));
   CHECK(a.names.names() == strings{"c"});
   CHECK(store.kept() == strings{"c"});
+  CHECK(store.puts == 1); // nor is it written again
 }
 
 TEST_CASE("dead names: an answer that comes later is news") {

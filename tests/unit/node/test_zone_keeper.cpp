@@ -88,6 +88,18 @@ TEST_CASE("zone keeper: a name whose time is over is taken out of DNS, and then 
   CHECK(r.store.kept().empty());
 }
 
+TEST_CASE("zone keeper: a publisher that starts when a name's time is over takes it out, though it never published it") {
+  rig r;
+  const std::vector<std::string> dead{"c"};
+  r.server.zone = du::wanted_records({du::view_of({du::node("a", 1), du::node("b", 2)}), du::domain, false, dead});
+  r.store.entries["dead.c"] = std::to_string(r.store.time - du::dead_name_time.count() - 1);
+  REQUIRE(r.has_address_of("c.skald.test"));
+  r.keeper.on_facts(r.facts({du::node("a", 1), du::node("b", 2)}), false);
+  r.run(seconds(10));
+  CHECK(!r.has_address_of("c.skald.test"));
+  CHECK(r.has_address_of("b.skald.test"));
+}
+
 TEST_CASE("zone keeper: the smaller side of a split publishes nothing, and does not write down the other's as dead") {
   rig r;
   r.keeper.on_facts(r.facts({du::node("a", 1), du::node("b", 2), du::node("c", 3, member_state::dead), du::node("d", 4, member_state::dead),
