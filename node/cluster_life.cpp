@@ -49,7 +49,8 @@ std::int64_t rank(const dht::view& v, const dht::base& b) {
 cluster_life::cluster_life(life_config config, life_port& port, dht::membership& members, dht::store& store, shared_state& shared,
                            scheduler& timers, const clock& time)
     : config_(std::move(config)), port_(port), members_(members), store_(store), shared_(shared), timers_(timers), time_(time),
-      base_(std::make_shared<const dht::base>(config_.base)), started_(time_.now()) {}
+      base_(std::make_shared<const dht::base>(config_.base)), started_(time_.now()),
+      was_active_(members_.state() == dht::member_state::active) {}
 
 void cluster_life::set_state(dht::member_state s) {
   members_.set_state(s, time_.now());

@@ -109,7 +109,8 @@ private:
   const mono_time started_;
   mono_time trouble_since_{}, healthy_since_{}, stepped_back_{};
   unsigned join_ticks_ = 0;
-  bool draining_ = false, leaving_ = false, stale_ = false, isolated_ = false, was_active_ = false;
+  bool was_active_;
+  bool draining_ = false, leaving_ = false, stale_ = false, isolated_ = false;
   bool names_in_dns_ = false, remember_set_ = false;
   std::move_only_function<void()> left_;
 };

@@ -19,7 +19,7 @@ void cluster_unit::on_view(dht::view_ptr v) {
 }
 
 void cluster_unit::on_self_removed(std::uint64_t new_life, duration joining_for) {
-  if (foreign_version_ >= config_.body.version) renew_body(foreign_version_); // ours must be the newest record of this id
+  outdo();
   life_->on_self_removed(new_life, joining_for);
 }
 

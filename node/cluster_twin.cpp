@@ -2,52 +2,14 @@
 // begin makes a handshake where that one is. If it is answered by its own key, both tell each other who they are, and one
 // stops, without leaving: the other lives on in its name.
 #include "base/log.hpp"
-#include "base/pack.hpp"
 #include "node/cluster_unit.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
 
 namespace skald::node {
-namespace {
 
-// In the order of what counts: one that has served stays before one that only joins, then the older process.
-struct claim {
-  bool served = false;
-  std::uint64_t born = 0, nonce = 0, version = 0; // version: of its newest body, which is to be outdone
-
-  bool stays_before(const claim& o) const {
-    if (served != o.served) return served;
-    return born != o.born ? born < o.born : nonce < o.nonce;
-  }
-};
-
-std::optional<claim> read_claim(std::string_view bytes) {
-  pack::reader r(bytes);
-  claim out;
-  {
-    pack::fields f(r);
-    if (f.left() < 4) r.fail();
-    out.served = f.boolean();
-    out.born = f.uint();
-    out.nonce = f.uint();
-    if (f.next()) out.version = r.number<std::uint64_t>(std::uint64_t{1} << 62);
-  }
-  return r.ok() ? std::optional(out) : std::nullopt;
-}
-
-} // namespace
-
-std::string cluster_unit::twin_claim() const {
-  std::string out;
-  pack::writer w(out);
-  w.array(4);
-  w.boolean(life_ && life_->was_active());
-  w.uint(born_);
-  w.uint(twin_nonce_);
-  w.uint(config_.body.version);
-  return out;
-}
+twin_claim cluster_unit::own_claim() const { return {life_ && life_->was_active(), born_, twin_nonce_, config_.body.version}; }
 
 void cluster_unit::on_contested(std::uint64_t body_version) {
   log::debug("membership", fmt::format("another life of this node's id, body version {}", body_version));
@@ -63,9 +25,16 @@ void cluster_unit::take_own_entry(const dht::directory_entry& e) {
   if (is_own(there)) {
     membership_->contest_over(clock_.now());
     arm_membership();
+    outdo();
   } else {
     mesh_->connect(there); // on_twin follows, or nobody is there
+    events_.timers().at(events_.now() + dht::contest_patience, [this] { outdo(); });
   }
+}
+
+// Whoever holds a newer record of this id believes no older one.
+void cluster_unit::outdo() {
+  if (foreign_version_ >= config_.body.version) renew_body(foreign_version_);
 }
 
 bool cluster_unit::is_own(const endpoint& at) const {
@@ -89,15 +58,12 @@ void cluster_unit::on_seen_elsewhere(std::string_view text) {
 }
 
 void cluster_unit::on_twin(const endpoint& at, std::string_view told) {
-  const auto theirs = read_claim(told);
-  const claim mine{life_->was_active(), born_, twin_nonce_};
-  // One that says nothing of itself: it has ended, or is of another version. Who serves goes on serving.
-  const bool stays = theirs ? mine.stays_before(*theirs) : life_->was_active();
-  if (stays) {
+  const auto theirs = read_twin_claim(told);
+  if (stays(own_claim(), theirs)) {
     log::error("membership", fmt::format("another process runs with this node's bundle at {}; it is to stop, this one goes on", at.text()));
     if (theirs) foreign_version_ = std::max(foreign_version_, theirs->version);
     membership_->contest_over(clock_.now());
-    if (foreign_version_ >= config_.body.version) renew_body(foreign_version_);
+    outdo();
     arm_membership();
     return;
   }

@@ -146,7 +146,7 @@ outcome<void> cluster_unit::start_mesh() {
   on.unreachable = [this](const node_id& id) { membership_->peer_hint(id, clock_.now()); };
   on.twin = [this](const endpoint& at, std::string_view claim) { on_twin(at, claim); };
   on.doubled = [this](const node_id&, const endpoint& before, const endpoint& now) { on_doubled(before, now); };
-  mesh.twin_claim = [this] { return twin_claim(); };
+  mesh.twin_claim = [this] { return own_claim().encode(); };
   for (const endpoint& e : mesh.bind) // the mesh could not say who has it
     if (auto free = probe_port("udp", e); !free) return free;
   auto opened = dht::mesh::open(events_.io(), clock_, std::move(mesh), std::move(on));
@@ -212,7 +212,7 @@ void cluster_unit::on_gossip(const node_id& from, std::string_view bytes) {
       if (const auto found = records_.find(*id); found != records_.end())
         mesh_->send_gossip(from, gossip_frame(dht::frame_type::body_reply, found->second));
     return;
-  case std::to_underlying(dht::frame_type::body_reply): take_record(bytes.substr(2)); return;
+  case std::to_underlying(dht::frame_type::body_reply): take_record(from, bytes.substr(2)); return;
   case std::to_underlying(dht::frame_type::seen_elsewhere): on_seen_elsewhere(bytes.substr(2)); return;
   case std::to_underlying(dht::frame_type::revocations): on_revocations(bytes.substr(2)); return;
   default: return;
@@ -280,10 +280,18 @@ void cluster_unit::on_link_down(const node_id& peer) {
 
 // ---- records: bodies that their nodes signed
 
-void cluster_unit::take_record(std::string_view bytes) {
+void cluster_unit::take_record(const node_id& from, std::string_view bytes) {
   const auto opened = dht::open_record(bytes, trust(), clock_.wall());
   if (!opened) return;
-  if (take_entry(*opened)) records_[opened->id] = std::string(bytes);
+  if (take_entry(*opened)) {
+    records_[opened->id] = std::string(bytes);
+    return;
+  }
+  // It lost its disk, and its clock was ahead when it wrote the one that is known: it is told, and writes a newer one.
+  const auto known = versions_.find(opened->id);
+  const auto record = records_.find(opened->id);
+  if (from != opened->id || known == versions_.end() || record == records_.end() || opened->body.version >= known->second) return;
+  mesh_->send_gossip(from, gossip_frame(dht::frame_type::body_reply, record->second));
 }
 
 // Whoever hands a record on may hand on an old one, as it is signed for good: a newer one is never replaced by it.

@@ -24,6 +24,7 @@
 #include "node/shared_state.hpp"
 #include "node/small_file.hpp"
 #include "node/sqlite_table.hpp"
+#include "node/twin_claim.hpp"
 #include "roles/core/ports.hpp"
 
 #include <atomic>
@@ -133,7 +134,7 @@ private:
   void arm_membership();
   void on_gossip(const node_id& from, std::string_view bytes);
   void on_peer(const dht::mesh_peer& peer);
-  void take_record(std::string_view record);
+  void take_record(const node_id& from, std::string_view record);
   bool take_entry(const dht::directory_entry& e); // false: older than what is known
   void take_own_entry(const dht::directory_entry& e);
   void renew_body(std::uint64_t above);
@@ -155,10 +156,11 @@ private:
   void change_roles(dht::role_set roles);
 
   // cluster_twin.cpp: the same bundle, started twice
-  std::string twin_claim() const;
+  twin_claim own_claim() const;
   void on_twin(const endpoint& at, std::string_view claim);
   void on_doubled(const endpoint& before, const endpoint& now);
   void on_seen_elsewhere(std::string_view text);
+  void outdo();
   bool is_own(const endpoint& at) const;
   void read_directory();
 

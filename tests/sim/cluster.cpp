@@ -68,11 +68,38 @@ machine& cluster::add_machine() {
   s.id = *node_id::from_bytes(crypto::sha1(fmt::format("seed {} node {}", opts.seed, s.number)));
   s.name = fmt::format("n{}", s.number);
   if (zones_ > 1) s.zone = fmt::format("zone{}", s.number % zones_);
-  s.ip = *ip_address::parse(fmt::format("10.{}.{}.{}", s.number / 65536, s.number / 256 % 256, s.number % 256));
+  s.bundle = s.name;
   if (time.random.chance(0.2)) s.capacity = 50 + static_cast<std::uint32_t>(time.random.below(200));
-  numbers_[s.id] = s.number;
+  return add(std::move(s));
+}
+
+machine& cluster::add_twin(const machine& of) {
+  machine_spec s = of.spec;
+  s.number = size();
+  s.name += fmt::format("-twin{}", s.number);
+  return add(std::move(s));
+}
+
+machine& cluster::add(machine_spec s) {
+  s.ip = *ip_address::parse(fmt::format("10.{}.{}.{}", s.number / 65536, s.number / 256 % 256, s.number % 256));
+  numbers_.try_emplace(s.id, s.number);
+  addresses_[s.ip.text()] = s.number;
   machines_.push_back(std::make_unique<machine>(*this, std::move(s)));
   return *machines_.back();
+}
+
+void cluster::end_for_good(machine_id m) {
+  at(m).left = at(m).retired = true;
+  if (left) left(m);
+  if (at(m).running()) at(m).stop();
+  for (const auto& other : machines_)
+    if (other->spec.id == at(m).spec.id && !other->retired) numbers_[other->spec.id] = other->spec.number;
+}
+
+std::optional<machine_id> cluster::machine_at(const ip_address& ip) const {
+  const auto found = addresses_.find(ip.text());
+  if (found == addresses_.end()) return std::nullopt;
+  return found->second;
 }
 
 std::optional<machine_id> cluster::machine_of(const node_id& id) const {
@@ -160,6 +187,7 @@ void cluster::on_view(process& p, const dht::view_ptr& old, const dht::view& now
       const bool was_alive = was != nullptr && was->alive();
       if (was_alive == m.alive() && (was == nullptr || was->state == m.state)) continue;
       if (m.id == p.id()) continue;
+      if (m.alive() && p.knows_revoked(m.id)) return fail(3, fmt::format("{} takes {} for a member, and knows that it is revoked", p.on().spec.name, at(*machine_of(m.id)).spec.name));
       time.note("{} sees {} {}", p.on().spec.name, at(*machine_of(m.id)).spec.name, dht::to_string(m.state));
     }
   if (before.serving && before.serving != after.serving) check_takeover(p, before, after);

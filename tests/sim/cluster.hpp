@@ -38,8 +38,11 @@ public:
   machine& at(machine_id m) const { return *machines_[static_cast<std::size_t>(m)]; }
   machine_id size() const { return static_cast<machine_id>(machines_.size()); }
   machine& add_machine(); // off
+  machine& add_twin(const machine& of); // off; another machine with the same bundle
+  void end_for_good(machine_id m);      // its process, without a word; what its disk has counts for nobody
   machine_id first_machines() const { return first_machines_; } // there from the start
-  std::optional<machine_id> machine_of(const node_id& id) const;
+  std::optional<machine_id> machine_of(const node_id& id) const; // the first of twins, unless that one is retired
+  std::optional<machine_id> machine_at(const ip_address& ip) const;
   std::vector<machine*> running() const;
   std::vector<machine*> serving() const;
 
@@ -49,7 +52,7 @@ public:
 
   dht::base warm_base() const;
   std::vector<machine_id> seeds() const; // the first of those who have not left: the operator keeps the list
-  bool founder(machine_id m) const { return m == 0; }
+  bool founder(machine_id m) const { return at(m).spec.id == at(0).spec.id; }
   const dht::profile& timing() const { return timing_; }
   std::string domain() const { return "example.com"; }
   std::uint64_t next_process_number() { return ++processes_; }
@@ -70,11 +73,13 @@ public:
   const std::optional<violation>& failure() const { return failure_; }
 
 private:
+  machine& add(machine_spec s);
   dht::ring_ptr cached_ring(std::vector<dht::ring_member> members);
   void check_takeover(process& p, const dht::ring_pair& before, const dht::ring_pair& after);
 
   std::vector<std::unique_ptr<machine>> machines_;
   std::unordered_map<node_id, machine_id> numbers_;
+  std::map<std::string, machine_id> addresses_;
   std::vector<dht::fact> warm_facts_;
   dht::profile timing_ = dht::lan_profile();
   int zones_ = 1;

@@ -101,11 +101,23 @@ void disk::crash(crash_kind how) {
     rows_.clear();
     state_.clear();
     memory = {};
+    revoked = {};
     break;
   }
   synced_ = log_.size();
   size_ = 0;
   for (const auto& b : log_) size_ += b.size();
+}
+
+void disk::copy_from(const disk& other) {
+  log_ = other.log_;
+  synced_ = log_.size();
+  size_ = other.size_;
+  ++generation_;
+  rows_ = other.rows_;
+  state_ = other.state_;
+  memory = other.memory;
+  revoked = other.revoked;
 }
 
 void disk::each_logged(const std::function<void(const dht::record&)>& f) const {

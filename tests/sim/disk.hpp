@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -20,6 +21,14 @@ struct node_memory {
   dht::base base;
   std::vector<int> peers; // machines
 };
+
+// Whose certificates the operator has revoked; a higher number is newer (a CRL's, a time in ms).
+struct revocation_list {
+  std::uint64_t number = 0;
+  std::set<node_id> named;
+};
+
+std::string encode(const revocation_list& list);
 
 enum class crash_kind : std::uint8_t {
   killed,     // the process alone: what was written is there
@@ -49,9 +58,11 @@ public:
   outcome<void> finish_rewrite() override;
 
   void crash(crash_kind how);
+  void copy_from(const disk& other); // what a running process there has written till now
   void each_logged(const std::function<void(const dht::record&)>& f) const;
 
   node_memory memory;
+  revocation_list revoked; // revoked.crl
   bool full = false;
   bool never_rewritten = false;           // a planted bug
   duration sync_time = milliseconds(5);   // of fdatasync, and of a commit

@@ -21,9 +21,9 @@ enum class fault : std::uint8_t {
   slow_disk, disk_full, slow_link,
   clock_offset, clock_drift, clock_jump,
   join, leave, all_off,
-  drain, memory_full,
+  drain, memory_full, twin, revoke,
 };
-inline constexpr int fault_kinds = static_cast<int>(fault::memory_full) + 1;
+inline constexpr int fault_kinds = static_cast<int>(fault::revoke) + 1;
 const char* name(fault f);
 
 class faults {
@@ -65,6 +65,9 @@ private:
   bool drain();
   bool fill_memory();
   void kill(machine& m);
+  bool start_twin();
+  bool revoke();
+  void look_for_revoked(const node_id& id);
   quality usual_quality() const;
   void count_losses(const std::vector<machine*>& crashed, crash_kind how);
   machine* victim();
@@ -80,6 +83,8 @@ private:
   std::vector<mono_time> losses_; // of disks or their ends, lately
   mono_time healed_{}, cut_counts_until_{};
   std::array<std::size_t, fault_kinds> counts_{};
+  int twins_ = 0;
+  revocation_list revoked_; // what the operator has signed
 };
 
 } // namespace skald::sim

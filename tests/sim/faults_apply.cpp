@@ -7,8 +7,9 @@
 namespace skald::sim {
 namespace {
 
-constexpr int machines_joining_max = 3;
+constexpr int machines_joining_max = 3, twins_max = 3, revoked_max = 2;
 constexpr duration losses_count_for = seconds(60);
+constexpr duration revoked_within = seconds(2); // no member any more, at any node (design §8, consistency.md §8)
 constexpr duration all_off_loses = milliseconds(1500); // a second between two syncs, and the sync
 constexpr duration usual_sync = milliseconds(5);
 
@@ -192,10 +193,10 @@ bool faults::drift_clock() {
 bool faults::join() {
   std::vector<machine*> gone;
   for (machine_id i = 0; i < home_.size(); ++i)
-    if (home_.at(i).left && !home_.at(i).running()) gone.push_back(&home_.at(i));
+    if (home_.at(i).left && !home_.at(i).retired && !home_.at(i).running()) gone.push_back(&home_.at(i));
   machine* m = nullptr;
   if (!gone.empty()) m = gone[random_.below(gone.size())];
-  else if (home_.size() < home_.first_machines() + machines_joining_max) m = &home_.add_machine();
+  else if (home_.size() < home_.first_machines() + machines_joining_max + twins_ + static_cast<int>(revoked_.named.size())) m = &home_.add_machine();
   if (m == nullptr) return false;
   started(fault::join, m->spec.name, {});
   m->start();
@@ -220,6 +221,52 @@ bool faults::drain() {
     if (m->running() && m->proc().number() == drained) m->proc().leave();
   });
   m->proc().drain();
+  return true;
+}
+
+// The bundle was copied to another machine: alone, or with all of its disk (a virtual machine's image).
+bool faults::start_twin() {
+  machine* m = victim();
+  if (m == nullptr || twins_ >= twins_max || revoked_.named.contains(m->spec.id)) return false;
+  machine& twin = home_.add_twin(*m);
+  ++twins_;
+  const bool image = random_.chance(0.3);
+  if (image) twin.disk.copy_from(m->disk);
+  started(fault::twin, fmt::format("{}{}", twin.spec.name, image ? ", with its disk" : ""), {});
+  twin.start();
+  return true;
+}
+
+void faults::look_for_revoked(const node_id& id) {
+  for (const machine* m : home_.serving())
+    if (const dht::member* named = m->proc().view()->find(id); named != nullptr && named->alive() && m->spec.id != id)
+      return home_.fail(3, fmt::format("{} is revoked for {} s, and still a member at {}", named->body.name, revoked_within.count() / 1'000'000, m->spec.name));
+}
+
+// `skald revoke`, told to one node: the others hear of it, and the one that it names stops, or is heard by nobody till
+// somebody goes and switches it off. Whoever stole the bundle may start it meanwhile.
+bool faults::revoke() {
+  const auto serving = home_.serving();
+  if (serving.size() < 3 || revoked_.named.size() >= revoked_max) return false;
+  machine* m = serving[random_.below(serving.size())];
+  machine* told = serving[random_.below(serving.size())];
+  if (m == told || m->spec.number != home_.machine_of(m->spec.id)) return false;
+  revoked_.named.insert(m->spec.id);
+  revoked_.number = std::max(revoked_.number + 1, static_cast<std::uint64_t>(1'700'000'000'000 + home_.time.elapsed().count() / 1000));
+  const bool stolen = !home_.founder(m->spec.number) && random_.chance(0.5); // a founder's would begin a cluster of its own
+  if (stolen) {
+    machine& thief = home_.add_twin(*m);
+    ++twins_;
+    home_.time.after(milliseconds(1500 + random_.below(1500)), [&thief] {
+      if (!thief.left) thief.start();
+    });
+  }
+  started(fault::revoke, fmt::format("{}, told to {}{}", m->spec.name, told->spec.name, stolen ? "; stolen" : ""), [this] {
+    for (machine_id i = 0; i < home_.size(); ++i)
+      if (revoked_.named.contains(home_.at(i).spec.id) && !home_.at(i).retired) home_.end_for_good(i);
+  });
+  if (!overlapping_) home_.time.after(revoked_within, [this, id = m->spec.id] { look_for_revoked(id); });
+  told->proc().take_revocations(revoked_);
   return true;
 }
 

@@ -20,6 +20,7 @@ struct machine_spec {
   machine_id number = 0;
   node_id id;
   std::string name, zone;
+  std::string bundle; // the name on its certificate; its own but for a twin
   std::uint32_t capacity = 100;
   ip_address ip;
 };
@@ -47,6 +48,7 @@ public:
   const machine_spec spec;
   sim::disk disk;
   bool left = false; // of the cluster, on purpose: it does not start again by itself
+  bool retired = false; // nor by anybody: its bundle is in use elsewhere, or revoked
   std::uint64_t memory_budget = 0; // of the next process' store, bytes; 0: none
   bool found = false; // the next process is started with --found
 

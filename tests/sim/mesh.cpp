@@ -2,6 +2,7 @@
 
 #include "base/encoding.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace skald::sim {
@@ -38,12 +39,17 @@ void mesh::shake(machine_id to) {
 void mesh::send(machine_id to, std::string_view bytes) {
   connect(to);
   session& s = sessions_[to];
-  if (s.up()) return put(to, kind::data, s.peer, bytes);
+  if (s.up()) {
+    s.asked = std::min(s.asked, time_.now());
+    return put(to, kind::data, s.peer, bytes);
+  }
   if (s.waiting.size() < waiting_max) s.waiting.emplace_back(bytes);
 }
 
+void mesh::drop(machine_id m) { sessions_.erase(m); }
+
 void mesh::on_datagram(machine_id from, std::string_view bytes) {
-  if (bytes.size() < head_bytes) return;
+  if (bytes.size() < head_bytes || on_.refused(from)) return;
   const auto k = static_cast<kind>(bytes[0]);
   const auto sender = get_be<std::uint64_t>(bytes.substr(1)), meant = get_be<std::uint64_t>(bytes.substr(9));
   const auto at = sessions_.find(from);
@@ -57,14 +63,16 @@ void mesh::on_datagram(machine_id from, std::string_view bytes) {
     const bool fresh = s.peer != sender;
     s.peer = sender;
     s.tries = 0;
+    s.asked = mono_time::max();
     for (const auto& w : std::exchange(s.waiting, {})) put(from, kind::data, sender, w);
     if (fresh) on_.peer(from);
     return;
   }
   case kind::data:
     if (meant != process_) return put(from, kind::unknown, meant, {});
-    if (at != sessions_.end() && at->second.peer == sender) on_.gossip(from, bytes.substr(head_bytes));
-    return;
+    if (at == sessions_.end() || at->second.peer != sender) return;
+    at->second.asked = mono_time::max();
+    return on_.gossip(from, bytes.substr(head_bytes));
   case kind::unknown:
     if (at == sessions_.end() || at->second.peer != meant) return;
     at->second = {};
@@ -78,6 +86,12 @@ std::vector<machine_id> mesh::peers() const {
   for (const auto& [m, s] : sessions_)
     if (s.up()) out.push_back(m);
   return out;
+}
+
+duration mesh::silent_for(machine_id m) const {
+  const auto at = sessions_.find(m);
+  if (at == sessions_.end() || !at->second.up() || at->second.asked > time_.now()) return duration{0};
+  return time_.now() - at->second.asked;
 }
 
 bool mesh::has_session(machine_id m) const {

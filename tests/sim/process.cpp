@@ -12,6 +12,8 @@
 namespace skald::sim {
 namespace {
 
+constexpr duration mesh_idle_max = seconds(120), mesh_quiet_max = seconds(2); // the numbers of dht/mesh/mesh.hpp
+
 std::string gossip_frame(dht::frame_type type, std::string_view body) {
   std::string out{static_cast<char>(type), '\1'};
   return out.append(body);
@@ -20,7 +22,7 @@ std::string gossip_frame(dht::frame_type type, std::string_view body) {
 dht::member_body body_of(const machine_spec& s, std::uint64_t version) {
   dht::member_body b;
   b.version = version;
-  b.name = s.name;
+  b.name = s.bundle;
   b.addresses = {s.ip};
   b.zone = s.zone;
   b.capacity = s.capacity;
@@ -43,12 +45,12 @@ dht::store_api& process::store() { return wrapped_store_ ? *wrapped_store_ : *st
 void process::start(bool warm) {
   turn([this, warm] {
     remembered_peers_ = on_.disk.memory.peers;
+    revoked_ = on_.disk.revoked;
     mesh_ = std::make_unique<sim::mesh>(home_.net, on_.spec.number, number_, timers_, on_,
                                         sim::mesh::callbacks{.gossip = [this](machine_id m, std::string_view b) { on_gossip(m, b); },
-                                                             .peer = [this](machine_id m) { on_peer(m); }});
-    const auto where = [this](const node_id& id) -> std::optional<machine_id> {
-      return addresses_.contains(id) ? home_.machine_of(id) : std::nullopt;
-    };
+                                                             .peer = [this](machine_id m) { on_peer(m); },
+                                                             .refused = [this](machine_id m) { return is_revoked(home_.at(m).spec.id); }});
+    const auto where = [this](const node_id& id) { return address_of(id); };
     dht::link_user& user = *this;
     links_ = std::make_unique<link_hub>(home_.net, on_.spec.number, on_, user, where,
                                         [this](machine_id m) { return home_.at(m).spec.id; });
@@ -66,6 +68,7 @@ void process::start(bool warm) {
     if (home_.sip) start_sip();
     membership_turn();
     shared_->start();
+    if (revoked_.number != 0) apply_revocations();
     watch_tick();
     life_->join_tick();
   });
@@ -83,16 +86,19 @@ void process::start_membership(bool warm) {
     for (const auto& f : home_.warm_facts()) {
       const machine& other = home_.at(*home_.machine_of(f.id));
       records_[f.id] = body_of(other.spec, f.version);
-      addresses_.insert(f.id);
       if (f.id == id()) m.body.version = f.version, m.known_life = f.self.life - 1;
+      else addresses_[f.id] = other.spec.number;
     }
   }
   body_ = m.body;
+  first_version_ = body_.version;
+  twin_nonce_ = random_.next();
   records_[id()] = body_;
   dht::link_port& links = wrapped_links_ ? *wrapped_links_ : *links_;
   dht::datagrams& gossip = *this;
   dht::membership_observer& observer = *this;
   membership_ = std::make_unique<dht::membership>(std::move(m), gossip, links, observer, on_, random_, on_.now());
+  born_ = membership_->life();
 }
 
 void process::start_store() {
@@ -120,9 +126,7 @@ void process::start_store() {
 }
 
 void process::start_sip() {
-  const auto where = [this](const node_id& id) -> std::optional<machine_id> {
-    return addresses_.contains(id) ? home_.machine_of(id) : std::nullopt;
-  };
+  const auto where = [this](const node_id& id) { return address_of(id); };
   const auto names_seen = [this](bool seen) { life_->set_names_in_dns(seen); };
   sip_ = std::make_unique<sip_machine>(sip_machine::surroundings{*home_.sip, *this, timers_, random_, where, names_seen});
   sip_->on_facts(facts_);
@@ -178,10 +182,28 @@ void process::wake() {
 
 // ---- datagrams and frames
 
+std::optional<machine_id> process::address_of(const node_id& id) const {
+  const auto at = addresses_.find(id);
+  return at != addresses_.end() ? std::optional(at->second) : std::nullopt;
+}
+
+// dht/mesh: where its session is; or where it says that it listens, if where it was it is silent.
+std::optional<machine_id> process::way_to(const node_id& id) {
+  auto home = homes_.find(id);
+  if (home != homes_.end() && mesh_->silent_for(home->second) > mesh_idle_max) {
+    mesh_->drop(home->second);
+    home = homes_.erase(home);
+    for (const machine_id p : mesh_->peers())
+      if (home_.at(p).spec.id == id) homes_[id] = p;
+    home = homes_.find(id);
+  }
+  const auto told = address_of(id);
+  if (home == homes_.end()) return told;
+  return told && *told != home->second && mesh_->silent_for(home->second) > mesh_quiet_max ? told : std::optional(home->second);
+}
+
 void process::send(const node_id& to, std::string bytes) {
-  const auto there = home_.machine_of(to);
-  if (!there || (!addresses_.contains(to) && !mesh_->has_session(*there))) return;
-  mesh_->send(*there, bytes);
+  if (const auto there = way_to(to)) mesh_->send(*there, bytes);
 }
 
 void process::on_datagram(machine_id from, std::string bytes) {
@@ -197,6 +219,7 @@ void process::on_unreachable(machine_id there) {
 
 void process::on_stream_open(stream_id s, machine_id peer, stream_use use, bool outbound) {
   turn([&] {
+    if (is_revoked(home_.at(peer).spec.id)) return home_.net.close(s, on_.spec.number);
     if (use == stream_use::store_link) links_->on_stream_open(s, peer, outbound);
     else sip_->links().on_stream_open(s, peer, outbound);
   });
@@ -240,6 +263,7 @@ void process::on_gossip(machine_id from, std::string_view bytes) {
   if (bytes.size() < 2) return;
   const node_id who = home_.at(from).spec.id;
   const auto type = static_cast<dht::frame_type>(bytes[0]);
+  if (who == id()) return on_claim(from, bytes);
   if (type == dht::frame_type::gossip) {
     membership_->receive(who, bytes, on_.now());
     arm_membership();
@@ -248,7 +272,12 @@ void process::on_gossip(machine_id from, std::string_view bytes) {
   } else if (type == dht::frame_type::body_reply && bytes.size() > 22) {
     const auto id = node_id::from_bytes(bytes.substr(2, 20));
     const auto body = dht::decode_body(bytes.substr(22));
-    if (id && body) take_record(*id, *body);
+    if (id && body) take_record(from, *id, *body);
+  } else if (type == dht::frame_type::revocations) {
+    on_revocations(bytes.substr(2));
+  } else if (type == dht::frame_type::seen_elsewhere) {
+    const auto ip = ip_address::parse(bytes.substr(2));
+    if (const auto there = ip ? home_.machine_at(*ip) : std::nullopt; there && *there != on_.spec.number) mesh_->connect(*there);
   }
 }
 
@@ -259,12 +288,20 @@ void process::send_record(machine_id to, const node_id& whose) {
 }
 
 void process::on_peer(machine_id peer) {
+  const node_id who = home_.at(peer).spec.id;
+  if (who == id()) return meet_twin(peer);
+  const auto found = homes_.find(who);
+  const auto before = found != homes_.end() ? std::optional(found->second) : std::nullopt;
+  homes_[who] = peer;
   send_record(peer, id());
-  membership_->contact(home_.at(peer).spec.id, on_.now());
+  tell_revocations(peer);
+  membership_->contact(who, on_.now());
   arm_membership();
+  if (before && *before != peer) doubled(*before, peer);
 }
 
 void process::on_frame(const node_id& from, dht::frame f) {
+  if (f.type == dht::frame_type::revocations) return on_revocations(f.body);
   const auto type = std::to_underlying(f.type);
   if (type >= 32 && type < 64) {
     SKALD_ASSERT(store_->on_frame(from, f));
@@ -275,7 +312,10 @@ void process::on_frame(const node_id& from, dht::frame f) {
   if (f.type == dht::frame_type::members_exchange || f.type == dht::frame_type::members_reply) store_->facts_exchanged(from);
 }
 
-void process::on_link_up(const node_id& peer) { store_->on_link_up(peer); }
+void process::on_link_up(const node_id& peer) {
+  if (revoked_.number != 0) links_->send(peer, {dht::frame_type::revocations, 1, encode(revoked_)});
+  store_->on_link_up(peer);
+}
 
 void process::on_link_down(const node_id& peer) {
   store_->on_link_down(peer);
@@ -283,20 +323,25 @@ void process::on_link_down(const node_id& peer) {
   arm_membership();
 }
 
-void process::take_record(const node_id& who, const dht::member_body& body) {
-  if (who == id()) return;
+void process::take_record(machine_id from, const node_id& who, const dht::member_body& body) {
+  if (body.addresses.empty() || is_revoked(who)) return;
+  if (who == id()) return take_own_record(body);
   const auto known = records_.find(who);
-  if (known != records_.end() && body.version < known->second.version) return;
+  if (known != records_.end() && body.version < known->second.version) {
+    if (home_.at(from).spec.id == who) send_record(from, who); // it has to write a newer one
+    return;
+  }
+  const auto there = home_.machine_at(body.addresses.front());
+  SKALD_ASSERT(there.has_value());
   records_[who] = body;
-  addresses_.insert(who);
+  addresses_[who] = *there;
   membership_->body_known(who, body, on_.now());
   arm_membership();
 }
 
 void process::on_body_wanted(const node_id& member, std::uint64_t) {
   const std::string request = gossip_frame(dht::frame_type::body_request, member.view());
-  if (const auto there = home_.machine_of(member); there && (addresses_.contains(member) || mesh_->has_session(*there)))
-    return mesh_->send(*there, request);
+  if (const auto there = way_to(member)) return mesh_->send(*there, request);
   std::size_t asked = 0;
   for (const machine_id p : mesh_->peers())
     if (asked++ < 3) mesh_->send(p, request);

@@ -7,6 +7,7 @@
 #include "dht/swim/membership.hpp"
 #include "node/cluster_life.hpp"
 #include "node/shared_state.hpp"
+#include "node/twin_claim.hpp"
 #include "roles/core/ports.hpp"
 #include "tests/sim/link_hub.hpp"
 #include "tests/sim/machine.hpp"
@@ -16,7 +17,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <vector>
 
 namespace skald::sim {
@@ -37,6 +37,7 @@ public:
   void start(bool warm);
   void leave();
   void drain(); // and leave, once no call passes here any more
+  void take_revocations(const revocation_list& list); // `skald revoke`, told to this node
   void wake(); // after a pause: what waits in the socket first, then the timers
   // Runs `f` in a turn of this process's loop, or now if it is in one.
   void turn(std::move_only_function<void()> f);
@@ -56,6 +57,7 @@ public:
   dht::member_state state() const { return membership_->state(); }
   bool serving() const { return facts_ && facts_->serving; }
   bool stale() const { return life_->stale(); }
+  bool knows_revoked(const node_id& id) const { return is_revoked(id); }
   bool keeper() const { return keeper_; } // of the cluster's keys: a duty that one node has
   mono_time damped_until() const { return damped_until_; } // in the world's time: removed too often, it waits (B5)
   const dht::membership& members() const { return *membership_; }
@@ -86,6 +88,7 @@ private:
   void on_self_removed(std::uint64_t new_life, duration joining_for) override;
   void on_stale(bool stale) override;
   void on_base(const dht::base& b) override;
+  void on_contested(std::uint64_t body_version) override;
 
   void start_membership(bool warm);
   void start_store();
@@ -96,11 +99,28 @@ private:
   void arm_membership();
   void on_gossip(machine_id from, std::string_view bytes);
   void on_peer(machine_id peer);
-  void take_record(const node_id& id, const dht::member_body& body);
+  void take_record(machine_id from, const node_id& id, const dht::member_body& body);
   void send_record(machine_id to, const node_id& whose);
+
+  // process_twin.cpp: the glue of node/cluster_twin.cpp and of what dht/mesh does for it
+  node::twin_claim own_claim() const;
+  void meet_twin(machine_id at);
+  void on_claim(machine_id at, std::string_view told);
+  void on_twin(machine_id at, std::string_view told);
+  void take_own_record(const dht::member_body& body);
+  void renew_body(std::uint64_t above);
+  void outdo();
+  void doubled(machine_id before, machine_id now);
+
+  // process_revoke.cpp: the glue of node/cluster_revocation.cpp
+  void apply_revocations();
+  void on_revocations(std::string_view bytes);
+  void tell_revocations(machine_id peer);
+  bool is_revoked(const node_id& id) const { return revoked_.named.contains(id); }
 
   // process_life.cpp
   void watch_tick();
+  void look_at_disk();
   void drain_tick(int quiet_looks);
   std::size_t calls_here() const;
   dht::ring_pair rings_for(const dht::view& v) override;
@@ -108,6 +128,8 @@ private:
   std::string seeds_asked() const override { return {}; }
   std::vector<node_id> mesh_peer_ids() const override;
   bool address_known(const node_id& id) const override { return addresses_.contains(id); }
+  std::optional<machine_id> address_of(const node_id& id) const;
+  std::optional<machine_id> way_to(const node_id& id);
   void want_record(const node_id& id) override { on_body_wanted(id, 0); }
   bool hears(const node_id& id) const override;
   bool links_fail(const node_id& id) override;
@@ -134,7 +156,8 @@ private:
   dht::rings rings_;
   roles::facts_ptr facts_;
   std::map<node_id, dht::member_body> records_; // newest of each member
-  std::set<node_id> addresses_;                 // of whom one is known; kept for longer than records
+  std::map<node_id, machine_id> addresses_;     // by their records; kept for longer than those
+  std::map<node_id, machine_id> homes_;         // with whom the mesh has a session: where the last one began
   dht::member_body body_;
 
   std::vector<std::move_only_function<void()>> posted_;
@@ -143,9 +166,13 @@ private:
   std::shared_ptr<int> alive_ = std::make_shared<int>();
 
   std::vector<machine_id> remembered_peers_;
+  revocation_list revoked_;
+  std::uint64_t first_version_ = 0, foreign_version_ = 0, born_ = 0, twin_nonce_ = 0; // as node/cluster_unit has them
+  std::map<machine_id, std::uint64_t> twins_met_; // who waits for the claim of another holder of our key; of the try
+  std::uint64_t tries_ = 0;
   timer_id membership_timer_ = timer_id::none;
   mono_time membership_due_{};
-  mono_time damped_until_{};
+  mono_time damped_until_{}, disk_failing_since_ = mono_time::max();
   bool keeper_ = false;
 };
 

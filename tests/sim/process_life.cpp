@@ -5,9 +5,12 @@
 #include "tests/sim/process.hpp"
 #include "tests/sim/sip_machine.hpp"
 
+#include <algorithm>
+
 namespace skald::sim {
 namespace {
 constexpr std::size_t page_rows = 500; // node/cluster_query's
+constexpr duration steps_back_within = seconds(2);
 } // namespace
 
 void process::on_view(dht::view_ptr v) {
@@ -18,6 +21,7 @@ void process::on_view(dht::view_ptr v) {
 
 void process::on_self_removed(std::uint64_t new_life, duration joining_for) {
   damped_until_ = home_.time.now() + joining_for;
+  outdo();
   life_->on_self_removed(new_life, joining_for);
 }
 
@@ -56,8 +60,8 @@ std::vector<node_id> process::mesh_peer_ids() const {
 }
 
 bool process::hears(const node_id& id) const {
-  const auto there = home_.machine_of(id);
-  return there && mesh_->has_session(*there);
+  const auto there = homes_.find(id);
+  return there != homes_.end() && mesh_->has_session(there->second);
 }
 
 bool process::links_fail(const node_id& id) {
@@ -69,7 +73,17 @@ void process::watch_tick() {
   const bool well = life_->half_dead().empty();
   life_->judge_health();
   if (well && !life_->half_dead().empty()) ++home_.happened["stepped back"];
+  look_at_disk();
   timers_.at(on_.now() + node::watch_period, [this] { watch_tick(); });
+}
+
+// §7: who cannot write its disk does not go on as if it could, unless nobody is there to take over.
+void process::look_at_disk() {
+  const bool others = std::ranges::any_of(view()->members, [this](const dht::member& m) { return m.id != id() && m.state == dht::member_state::active; });
+  if (store_->disk_ok() || !serving() || !others) disk_failing_since_ = mono_time::max();
+  else disk_failing_since_ = std::min(disk_failing_since_, on_.now());
+  if (on_.now() > disk_failing_since_ && on_.now() - disk_failing_since_ > steps_back_within)
+    home_.fail(3, fmt::format("{} serves, and cannot write its disk since {} ms", on_.spec.name, (on_.now() - disk_failing_since_).count() / 1000));
 }
 
 // node/runtime: until no call passes here any more, nor rings.
@@ -97,7 +111,7 @@ std::size_t process::calls_here() const {
   const machine_id self = on_.spec.number;
   for (const dht::member& m : view()->members) {
     if (!m.alive()) continue;
-    const machine_id there = *home_.machine_of(m.id);
+    const machine_id there = m.id == id() ? self : address_of(m.id).value_or(*home_.machine_of(m.id));
     machine& asked = home_.at(there);
     if (!asked.running() || asked.paused() || !home_.net.open(self, there) || !home_.net.open(there, self)) {
       ++n;
@@ -136,7 +150,7 @@ void process::write_memory() {
   if (on_.disk.full) return;
   std::vector<machine_id> peers;
   for (const dht::member& m : view()->members)
-    if (m.id != id() && m.alive() && !m.body.addresses.empty()) peers.push_back(*home_.machine_of(m.id));
+    if (m.id != id() && m.alive() && !m.body.addresses.empty()) peers.push_back(*home_.machine_at(m.body.addresses.front()));
   if (!peers.empty()) remembered_peers_ = peers;
   on_.disk.memory = {membership_->life(), body_.version, base(), remembered_peers_};
 }

@@ -12,7 +12,7 @@
 namespace skald::sim {
 namespace {
 
-constexpr duration look_again = milliseconds(370);
+constexpr duration look_again = milliseconds(370), operator_looks_after = seconds(60);
 constexpr duration copies_equal_within = seconds(10); // promise 4
 constexpr std::size_t timers_max = 200, sip_timers_max = 2000; // transactions end 32 s after their last answer, legs later
 
@@ -23,12 +23,18 @@ std::string problem_of(machine& m, std::size_t running, const dht::view_stamp& s
   const auto alive = static_cast<std::size_t>(std::ranges::count_if(p.view()->members, &dht::member::alive));
   if (alive != running) return fmt::format("{} sees {} members of {}", m.spec.name, alive, running);
   if (p.view()->stamp != stamp) return fmt::format("{} has another view", m.spec.name);
+  for (const dht::member& known : p.view()->members)
+    if (known.alive() && known.body.version == 0) return fmt::format("{} lacks the record of {}", m.spec.name, known.id.hex().substr(0, 8));
   if (p.base().size() != running) return fmt::format("{} has a base of {}, of {} members", m.spec.name, p.base().size(), running);
   const auto s = p.whole_store().stats();
   if (!p.whole_store().settled()) return fmt::format("{} is not settled: {} partitions", m.spec.name, s.unsettled);
   if (s.writing + s.copying + s.fetching + s.putting != 0)
     return fmt::format("{} has work: {} writing, {} copying, {} fetching, {} putting", m.spec.name, s.writing, s.copying, s.fetching, s.putting);
-  if (s.incomplete != 0) return fmt::format("{} is not complete: {} partitions", m.spec.name, s.incomplete);
+  if (s.incomplete != 0) {
+    std::string of;
+    for (const auto& each : s.missing) of += fmt::format(" {}", each.id.hex().substr(0, 8));
+    return fmt::format("{} is not complete: {} partitions, for want of{}", m.spec.name, s.incomplete, of);
+  }
   if (s.behind != 0) return fmt::format("{} knows copies behind in {} partitions", m.spec.name, s.behind);
   if (!s.disk_ok) return fmt::format("the disk of {} is not well", m.spec.name);
   return {};
@@ -58,6 +64,22 @@ std::string rest::unrest() const {
   return home_.sip->unrest();
 }
 
+// `skald partitions --accept-loss`: a node is missed that left for good, and whoever heard it leave was broken since.
+void rest::accept_losses() {
+  const auto gone = [this](const dht::missing_source& s) {
+    const auto there = home_.machine_of(s.id);
+    return !s.alive && there && home_.at(*there).left;
+  };
+  for (machine* m : home_.running()) {
+    dht::store& store = m->proc().whole_store();
+    const auto missing = store.stats().missing;
+    if (m->paused() || missing.empty() || !std::ranges::all_of(missing, gone)) continue;
+    ++home_.happened["losses accepted"];
+    home_.time.note("{} is told to accept the loss of {} nodes that left", m->spec.name, missing.size());
+    m->proc().turn([&] { static_cast<void>(store.accept_loss()); });
+  }
+}
+
 bool rest::reach(duration limit) {
   phones_.hold(true);
   if (home_.sip) home_.sip->hold(true);
@@ -71,6 +93,7 @@ bool rest::reach(duration limit) {
       return false;
     }
     home_.time.run_for(look_again);
+    if (faults_.overlapping() && home_.time.now() - from > operator_looks_after) accept_losses();
     why = unrest();
   }
   home_.time.note("at rest after {} ms", (home_.time.now() - from).count() / 1000);

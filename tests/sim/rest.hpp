@@ -20,6 +20,7 @@ public:
 
 private:
   std::string unrest() const; // why it is not quiet yet; empty: it is
+  void accept_losses();
   void ask_everybody();
   void compare_lists();
   void compare_copies();

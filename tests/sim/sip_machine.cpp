@@ -92,7 +92,7 @@ void sip_machine::adopt_bindings() {
 
 void sip_machine::take_bindings(machine_id of) {
   process& holder = around_.world.home.at(of).proc();
-  const std::string name = around_.home.on().spec.name;
+  const std::string name = around_.home.on().spec.bundle;
   std::vector<roles::binding> mine;
   holder.turn([&] {
     std::string cursor;

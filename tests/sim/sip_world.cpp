@@ -210,7 +210,7 @@ void sip_world::watch_zone() {
   if (dns.loss > 0 || wire.how().loss > 0) limit += seconds(8); // answers that are lost are waited for
   const auto dead = judge.only_dead();
   if (!dead || home.time.now() - dead->second < limit || home.running().size() < 2 || !judge.strict(dead->second)) return;
-  const std::string host = dnsupdate::host_of(home.at(dead->first).spec.name, home.domain());
+  const std::string host = dnsupdate::host_of(home.at(dead->first).spec.bundle, home.domain());
   for (const std::string& name : dnsupdate::srv_names(home.domain()))
     for (const auto& r : dns.set_of(name, dnsupdate::rr_type::srv))
       if (const auto srv = dnsupdate::read_srv(r); srv && srv->target == host)
