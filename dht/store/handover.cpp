@@ -16,7 +16,10 @@ constexpr std::size_t dropped_per_tick = 256; // partitions
 } // namespace
 
 void handover::on_view(bool lists_changed) {
-  if (lists_changed) unlisted_.reset(); // those who have it now have to say so again
+  if (lists_changed) {
+    unlisted_.reset(); // those who have it now have to say so again
+    offer_unlisted();
+  }
   dropping_ -= c_.where.listed();
   std::erase_if(settled_, [this](const auto& s) { return s.second != c_.where.stamp(); });
   const auto* me = c_.where.current()->find(c_.self);
@@ -27,6 +30,19 @@ void handover::on_view(bool lists_changed) {
     heirs_ = c_.where.heirs();
   }
   draining_ = now;
+}
+
+// In the smaller part of a cut a node may hold, and have acknowledged, what it is listed for in no view of all: after
+// healing none of those who are listed saw its lists, so none takes it for a source. It asks them to merge with it. Of
+// what not all had taken when the lists changed, it asks the new ones too.
+void handover::offer_unlisted() {
+  const auto held = c_.tables.partitions() - c_.where.listed();
+  auto taken = held & offered_;
+  for (const auto& n : c_.behind.copies()) taken -= *c_.behind.of(n);
+  (held - taken).for_each([&](partition p) {
+    for (const auto& n : c_.where.others(p)) c_.behind.mark(n.id, p);
+  });
+  offered_ = held;
 }
 
 void handover::on_state(const node_id& from, const store_state& m) {

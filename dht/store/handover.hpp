@@ -1,7 +1,8 @@
 #pragma once
 // When a node may go, or let go (consistency.md §3 "behind"): it leaves, and drops a partition that it is not listed for
 // any more, only when each listed node has confirmed what it was sent, is settled under the same view stamp, and none is
-// behind; dropping waits a minute more. Cluster thread.
+// behind; dropping waits a minute more. What it holds of partitions that it is not listed for, others may lack: they
+// are behind until they have merged with it (decision 35). Cluster thread.
 #include "dht/store/context.hpp"
 #include "dht/store/merge_messages.hpp"
 #include "dht/store/owner_writes.hpp"
@@ -32,6 +33,7 @@ private:
 
   void ask(const std::set<node_id>& nodes);
   bool confirmed(const std::set<node_id>& nodes) const; // settled under this node's view; the dead are not waited for
+  void offer_unlisted();
   void look_for_unlisted();
   void drop_some();
 
@@ -42,6 +44,7 @@ private:
   std::map<node_id, view_stamp> settled_; // and the view under which they said so
   std::set<node_id> merged_;              // of an earlier version, since this node began to drain
   std::optional<batch> unlisted_;         // confirmed; to be dropped when due
+  partition_set offered_;                 // held, not listed for, and the listed nodes were marked as behind
   partition_set dropping_;
   mono_time looked_{};
 };

@@ -81,6 +81,7 @@ void store::set_view(view_ptr v, ring_pair rings) {
   holder_->on_view();
   merges_->on_view();
   handover_->on_view(lists_changed);
+  if (lists_changed) ask_behind();
   fetches_->on_view();
   writes_->on_view();
   puts_->on_view();

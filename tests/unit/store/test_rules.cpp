@@ -159,6 +159,53 @@ TEST_CASE("sources: one that the other still has to merge with becomes one's own
   CHECK(c.run_until([&] { return c.at(owner).settled() && c.at(x).settled(); }, seconds(30)));
 }
 
+TEST_CASE("handover: what the smaller part of a cut acknowledged reaches those who are listed, none of whom was there (decision 35)") {
+  cluster c;
+  grow(c, 7);
+  // A key whose list has neither 5 nor 6, not even where one of the list is gone (a death that was missed).
+  ring_key k;
+  std::vector<std::size_t> list;
+  const auto far = [&](const ring& r) { return !r.at(k).has(c.nodes[5]->id) && !r.at(k).has(c.nodes[6]->id); };
+  const auto far_without = [&](std::size_t n) {
+    const auto all = c.nodes[0]->tables.serving->members();
+    std::vector<ring_member> members(all.begin(), all.end());
+    std::erase_if(members, [&](const ring_member& m) { return m.id == c.nodes[n]->id; });
+    return far(*ring::build(std::move(members)));
+  };
+  for (int i = 0; list.empty() || !far(*c.nodes[0]->tables.serving) || !std::ranges::all_of(list, far_without); ++i) {
+    k = key_of_aor("sip:s" + std::to_string(i) + "@example.com");
+    list = c.list_of(k);
+  }
+  REQUIRE(c.write(list[0], k, "phone", "old").outcome.has_value());
+  const auto apart = [&](bool cut) {
+    for (std::size_t x : {5, 6})
+      for (std::size_t y = 0; y < 5; ++y) {
+        for (const auto& [who, whom] : {std::pair(x, y), std::pair(y, x)}) {
+          if (!c.nodes[who]->sees) c.nodes[who]->sees.emplace();
+          (*c.nodes[who]->sees)[whom] = member_state::dead;
+        }
+        if (cut) c.cut(x, y);
+        else c.heal(x, y);
+      }
+    if (!cut)
+      for (auto& n : c.nodes) {
+        n->sees.reset();
+        ++n->life; // each was held for dead by somebody
+      }
+    c.publish();
+    c.run(seconds(1));
+  };
+  apart(true);
+  REQUIRE((c.write(5, k, "phone", "new").outcome.has_value() || c.write(6, k, "phone", "new").outcome.has_value()));
+  apart(false);
+  CHECK(c.run_until([&] { return std::ranges::all_of(list, [&](std::size_t n) { return c.value(n, k, "phone") == "new"; }); }, seconds(3)));
+  c.run(seconds(100)); // both have dropped it
+  const auto found = c.fetch(5, k).records;
+  REQUIRE(found.size() == 1);
+  CHECK(found.front().value == "new");
+  for (const std::size_t n : {5, 6}) CHECK(c.at(n).stats().unlisted == 0);
+}
+
 TEST_CASE("merges: what one copy alone has reaches those who ask it and those whom it asks (§4)") {
   cluster c;
   grow(c, 3);
