@@ -2,7 +2,7 @@
 // When a node may go, or let go (consistency.md §3 "behind"): it leaves, and drops a partition that it is not listed for
 // any more, only when each listed node has confirmed what it was sent, is settled under the same view stamp, and none is
 // behind; dropping waits a minute more. What it holds of partitions that it is not listed for, others may lack: they
-// are behind until they have merged with it (decision 35). Cluster thread.
+// are behind until they have merged with it (decision 37). Cluster thread.
 #include "dht/store/context.hpp"
 #include "dht/store/merge_messages.hpp"
 #include "dht/store/owner_writes.hpp"

@@ -159,7 +159,7 @@ TEST_CASE("sources: one that the other still has to merge with becomes one's own
   CHECK(c.run_until([&] { return c.at(owner).settled() && c.at(x).settled(); }, seconds(30)));
 }
 
-TEST_CASE("handover: what the smaller part of a cut acknowledged reaches those who are listed, none of whom was there (decision 35)") {
+TEST_CASE("handover: what the smaller part of a cut acknowledged reaches those who are listed, none of whom was there (decision 37)") {
   cluster c;
   grow(c, 7);
   // A key whose list has neither 5 nor 6, not even where one of the list is gone (a death that was missed).
