@@ -237,7 +237,12 @@ void membership::merge_list(const members_list& l, const node_id* from, mono_tim
 }
 
 void membership::merge_one(const fact& f, mono_time now) {
-  if (revoked_.contains(f.id)) return;
+  if (revoked_.contains(f.id)) {
+    fact gone = f; // that it is gone for good is to be known, as of who left: else it is missed as one that may come back
+    gone.state = member_state::left;
+    if (table_.find(f.id) == nullptr) take_up(gone, now);
+    return;
+  }
   if (f.id == config_.self) return about_self({.about = f}, now);
   peer* p = table_.find(f.id);
   if (p == nullptr) {

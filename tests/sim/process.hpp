@@ -36,6 +36,7 @@ public:
   // `warm`: the cluster of all machines is there already, and this node is active in it.
   void start(bool warm);
   void leave();
+  void accept_base(); // the operator says that those who are missing are gone for good
   void drain(); // and leave, once no call passes here any more
   void take_revocations(const revocation_list& list); // `skald revoke`, told to this node
   void wake(); // after a pause: what waits in the socket first, then the timers

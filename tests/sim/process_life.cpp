@@ -130,6 +130,10 @@ std::size_t process::calls_here() const {
   return n;
 }
 
+void process::accept_base() {
+  turn([this] { life_->accept_base(); });
+}
+
 void process::leave() {
   turn([this] {
     if (life_->leaving()) return;

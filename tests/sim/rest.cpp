@@ -80,6 +80,21 @@ void rest::accept_losses() {
   }
 }
 
+// `skald base --accept`: so much of the base left for good, and told nobody, that the rest is not more than half of it.
+void rest::accept_base() {
+  for (machine* m : home_.running()) {
+    const dht::base base = m->proc().base();
+    const auto missing = std::ranges::count_if(base.members, [this](const node_id& id) {
+      const auto there = home_.machine_of(id);
+      return there && home_.at(*there).left;
+    });
+    if (m->paused() || base.size() < 2 || static_cast<std::size_t>(2 * missing) < base.size()) continue;
+    ++home_.happened["bases accepted"];
+    home_.time.note("{} is told to accept the base: {} of {} have left", m->spec.name, missing, base.size());
+    return m->proc().accept_base();
+  }
+}
+
 bool rest::reach(duration limit) {
   phones_.hold(true);
   if (home_.sip) home_.sip->hold(true);
@@ -93,7 +108,10 @@ bool rest::reach(duration limit) {
       return false;
     }
     home_.time.run_for(look_again);
-    if (faults_.overlapping() && home_.time.now() - from > operator_looks_after) accept_losses();
+    if (faults_.overlapping() && home_.time.now() - from > operator_looks_after) {
+      accept_losses();
+      accept_base();
+    }
     why = unrest();
   }
   home_.time.note("at rest after {} ms", (home_.time.now() - from).count() / 1000);

@@ -21,6 +21,7 @@ public:
 private:
   std::string unrest() const; // why it is not quiet yet; empty: it is
   void accept_losses();
+  void accept_base();
   void ask_everybody();
   void compare_lists();
   void compare_copies();

@@ -166,6 +166,16 @@ TEST_CASE("members: the revoked is out, and what it says or others say of it is 
   CHECK(net.views_with(1) >= 3);
 }
 
+TEST_CASE("members: who was revoked before one ever heard of it is known as gone for good") {
+  lone one;
+  one.m.revoke(lone::id_of(7), one.time.now());
+  const fact f{lone::id_of(7), {1, 0}, member_state::active, 9};
+  one.m.merge({&f, 1}, one.time.now());
+  REQUIRE(one.last->find(f.id) != nullptr);
+  CHECK(one.last->find(f.id)->state == member_state::left);
+  CHECK(one.log.empty()); // nobody asks for its body
+}
+
 TEST_CASE("members: a body is wanted when its version is not known, and asked for again") {
   lone one;
   const fact f{lone::id_of(7), {1, 0}, member_state::active, 9};
