@@ -5,6 +5,7 @@
 #include "base/log.hpp"
 #include "dht/ring/ring.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace skald::node {
@@ -81,8 +82,31 @@ void shared_state::take_keys(const dht::fetch_result& r) {
     keys_ = std::make_shared<key_ring>(fresh);
     changed_();
   }
+  if (r.firm) write_back(r);
   // A set that only grows takes no harm from one key more; a cluster of two must have new ones while the other is dead.
   if (duty_ && (r.firm || (keys_loaded_ && keys_in_doubt_ >= doubtful_polls_borne))) make_key_if_due();
+}
+
+// A key that this node has, and the cluster does not: its write was undone after we had read it, or all who held it lost
+// their disks. This node may have sealed tokens with it, which the others must open: sets merge (consistency.md §8).
+void shared_state::write_back(const dht::fetch_result& firm) {
+  if (writing_back_) return;
+  std::vector<dht::change> lost;
+  for (const cluster_key& k : keys_->keys()) {
+    cluster_key as_made = k;
+    as_made.made = made_at(k);
+    const unix_ms expires = as_made.made + key_life_checking.count();
+    const std::string item = std::to_string(k.id);
+    if (expires <= store_.cluster_time() || std::ranges::find(firm.records, item, &dht::record::item) != firm.records.end()) continue;
+    lost.push_back({item, encode_key(as_made), expires, false});
+  }
+  if (lost.empty()) return;
+  log::warning("keys", fmt::format("{} keys that this node has are lost in the cluster: they are written again", lost.size()));
+  writing_back_ = true;
+  const std::weak_ptr<int> alive = alive_;
+  store_.put(dht::table::keys, keys_key(), std::move(lost), [this, alive](const dht::write_result&) {
+    if (!alive.expired()) writing_back_ = false; // not acknowledged: the next poll finds it missing again
+  });
 }
 
 void shared_state::make_key_if_due() {

@@ -47,6 +47,7 @@ private:
   void take_keys(const dht::fetch_result& r);
   void take_settings(const dht::fetch_result& r);
   void make_key_if_due();
+  void write_back(const dht::fetch_result& firm);
 
   const clock& clock_;
   scheduler& timers_;
@@ -60,7 +61,7 @@ private:
   std::shared_ptr<int> alive_ = std::make_shared<int>(0); // answers that come after our end find it gone
   unsigned keys_in_doubt_ = 0, settings_in_doubt_ = 0; // answers in a row
   unix_ms revoked_at_ = 0;
-  bool keys_loaded_ = false, settings_loaded_ = false, duty_ = false, making_ = false;
+  bool keys_loaded_ = false, settings_loaded_ = false, duty_ = false, making_ = false, writing_back_ = false;
 };
 
 ring_key settings_key();

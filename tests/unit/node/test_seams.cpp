@@ -145,6 +145,31 @@ TEST_CASE("shared state: the owner of the keys makes one at once, one more a day
   CHECK(b.state.keys()->keys().size() == 2);
 }
 
+TEST_CASE("shared state: a key that the cluster has lost is written back by who has it, with its time, while it counts (consistency.md §8)") {
+  shared_bench b;
+  b.store.keys.firm = b.store.settings.firm = true;
+  b.state.set_duty(true);
+  b.state.poll();
+  REQUIRE(b.store.puts == 1); // the key itself
+  const auto made = b.store.keys.records;
+  b.state.set_duty(false);
+  b.state.poll();
+  CHECK(b.store.puts == 1);
+  b.store.keys = {{}, false}; // in doubt: somebody may have it
+  b.state.poll();
+  CHECK(b.store.puts == 1);
+  b.store.keys = {{}, true};
+  b.state.poll();
+  CHECK(b.store.puts == 2);
+  CHECK(b.store.keys.records == made);
+  b.state.poll();
+  CHECK(b.store.puts == 2);
+  b.store.keys = {{}, true};
+  b.clock.advance(key_life_checking);
+  b.state.poll();
+  CHECK(b.store.puts == 2);
+}
+
 TEST_CASE("cluster query: rows that are no objects, and what is nested without end, are left out") {
   manual_clock clock;
   scheduler timers;
