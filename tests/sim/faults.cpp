@@ -15,7 +15,7 @@ const char* name(fault f) {
   constexpr const char* names[] = {"loss", "jitter", "duplicates", "reordering", "one cut off", "cut in halves", "a zone cut off",
                                    "one-way cut", "datagrams cut", "false death", "pause", "kill", "restart at once", "power lost",
                                    "torn log", "disk gone", "slow disk", "disk full", "slow link", "clock offset", "clock drift",
-                                   "clock jump", "join", "leave", "all off", "drain", "memory full", "twin", "revoke"};
+                                   "clock jump", "join", "leave", "all off", "drain", "memory full", "twin", "revoke", "older version"};
   static_assert(std::size(names) == fault_kinds);
   return names[static_cast<int>(f)];
 }
@@ -132,6 +132,7 @@ bool faults::apply(fault f) {
   case fault::memory_full: return fill_memory();
   case fault::twin: return start_twin();
   case fault::revoke: return revoke();
+  case fault::older: return run_older();
   }
   return false;
 }

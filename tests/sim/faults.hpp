@@ -21,9 +21,9 @@ enum class fault : std::uint8_t {
   slow_disk, disk_full, slow_link,
   clock_offset, clock_drift, clock_jump,
   join, leave, all_off,
-  drain, memory_full, twin, revoke,
+  drain, memory_full, twin, revoke, older,
 };
-inline constexpr int fault_kinds = static_cast<int>(fault::revoke) + 1;
+inline constexpr int fault_kinds = static_cast<int>(fault::older) + 1;
 const char* name(fault f);
 
 class faults {
@@ -64,6 +64,7 @@ private:
   bool leave();
   bool drain();
   bool fill_memory();
+  bool run_older();
   void kill(machine& m);
   bool start_twin();
   bool revoke();

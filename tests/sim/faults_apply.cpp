@@ -1,4 +1,5 @@
 // faults: how each kind is done.
+#include "dht/link/messages.hpp"
 #include "tests/sim/faults.hpp"
 #include "tests/sim/process.hpp"
 
@@ -160,6 +161,21 @@ bool faults::fill_memory() {
   m->memory_budget = 1 + used / 10 * (5 + random_.below(8));
   started(fault::memory_full, fmt::format("{} holds {} bytes, and may hold {}", m->spec.name, used, m->memory_budget), [this, m] {
     m->memory_budget = 0;
+    if (m->running()) kill(*m);
+  });
+  kill(*m);
+  m->start();
+  return true;
+}
+
+// A version that speaks the lowest wire version only, and after a while the present one again: a node that has not been
+// upgraded yet. Not with other faults: then the trace of a source may be lost (docs/consistency.md, "Not promised").
+bool faults::run_older() {
+  machine* m = victim();
+  if (m == nullptr || overlapping_ || !m->proc().serving()) return false;
+  m->wire_highest = dht::wire_version_lowest;
+  started(fault::older, m->spec.name, [this, m] {
+    m->wire_highest = dht::wire_version_highest;
     if (m->running()) kill(*m);
   });
   kill(*m);

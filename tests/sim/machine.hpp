@@ -5,6 +5,7 @@
 
 #include "base/endpoint.hpp"
 #include "base/ids.hpp"
+#include "dht/link/messages.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -49,6 +50,7 @@ public:
   sim::disk disk;
   bool left = false; // of the cluster, on purpose: it does not start again by itself
   bool retired = false; // nor by anybody: its bundle is in use elsewhere, or revoked
+  std::uint32_t wire_highest = dht::wire_version_highest; // that the next process speaks
   std::uint64_t memory_budget = 0; // of the next process' store, bytes; 0: none
   bool found = false; // the next process is started with --found
 

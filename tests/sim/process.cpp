@@ -19,7 +19,8 @@ std::string gossip_frame(dht::frame_type type, std::string_view body) {
   return out.append(body);
 }
 
-dht::member_body body_of(const machine_spec& s, std::uint64_t version) {
+dht::member_body body_of(const machine& m, std::uint64_t version) {
+  const machine_spec& s = m.spec;
   dht::member_body b;
   b.version = version;
   b.name = s.bundle;
@@ -29,7 +30,7 @@ dht::member_body body_of(const machine_spec& s, std::uint64_t version) {
   b.roles.add(dht::role::registrar);
   b.roles.add(dht::role::proxy);
   b.wire_lowest = dht::wire_version_lowest;
-  b.wire_highest = dht::wire_version_highest; // without it stores merge as with an earlier version, and compare nothing
+  b.wire_highest = m.wire_highest; // without it stores merge as with an earlier version, and compare nothing
   return b;
 }
 
@@ -76,7 +77,7 @@ void process::start(bool warm) {
 
 void process::start_membership(bool warm) {
   dht::membership_config m{.self = id()};
-  m.body = body_of(on_.spec, std::max(static_cast<std::uint64_t>(on_.wall()), on_.disk.memory.version + 1));
+  m.body = body_of(on_, std::max(static_cast<std::uint64_t>(on_.wall()), on_.disk.memory.version + 1));
   m.known_life = on_.disk.memory.life;
   m.known_base = on_.disk.memory.base;
   m.timing = home_.timing();
@@ -85,7 +86,7 @@ void process::start_membership(bool warm) {
     m.known_base = home_.warm_base();
     for (const auto& f : home_.warm_facts()) {
       const machine& other = home_.at(*home_.machine_of(f.id));
-      records_[f.id] = body_of(other.spec, f.version);
+      records_[f.id] = body_of(other, f.version);
       if (f.id == id()) m.body.version = f.version, m.known_life = f.self.life - 1;
       else addresses_[f.id] = other.spec.number;
     }

@@ -15,6 +15,11 @@ constexpr duration steps_back_within = seconds(2);
 
 void process::on_view(dht::view_ptr v) {
   if (!life_) return; // the first one is handed over when all is there
+  if (body_.wire_highest < dht::wire_version_highest) { // it knows of no later one
+    auto older = std::make_shared<dht::view>(*v);
+    for (dht::member& m : older->members) m.body.wire_highest = std::min(m.body.wire_highest, body_.wire_highest);
+    v = std::move(older);
+  }
   life_->on_view(v);
   std::erase_if(records_, [&](const auto& r) { return v->find(r.first) == nullptr && r.first != id(); });
 }
