@@ -15,7 +15,7 @@ const char* name(fault f) {
   constexpr const char* names[] = {"loss", "jitter", "duplicates", "reordering", "one cut off", "cut in halves", "a zone cut off",
                                    "one-way cut", "datagrams cut", "false death", "pause", "kill", "restart at once", "power lost",
                                    "torn log", "disk gone", "slow disk", "disk full", "slow link", "clock offset", "clock drift",
-                                   "clock jump", "join", "leave", "all off", "drain", "memory full", "twin", "revoke", "older version"};
+                                   "clock jump", "join", "leave", "all off", "drain", "memory full", "twin", "revoke", "older version", "links cut"};
   static_assert(std::size(names) == fault_kinds);
   return names[static_cast<int>(f)];
 }
@@ -112,7 +112,8 @@ bool faults::apply(fault f) {
   case fault::cut_halves:
   case fault::cut_zone:
   case fault::cut_one_way:
-  case fault::cut_datagrams: return cut(f);
+  case fault::cut_datagrams:
+  case fault::cut_links: return cut(f);
   case fault::kill: return crash_one(f, crash_kind::killed);
   case fault::restart_at_once: return crash_one(f, crash_kind::killed);
   case fault::power_lost: return crash_one(f, crash_kind::power_lost);

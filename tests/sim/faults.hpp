@@ -21,9 +21,9 @@ enum class fault : std::uint8_t {
   slow_disk, disk_full, slow_link,
   clock_offset, clock_drift, clock_jump,
   join, leave, all_off,
-  drain, memory_full, twin, revoke, older,
+  drain, memory_full, twin, revoke, older, cut_links,
 };
-inline constexpr int fault_kinds = static_cast<int>(fault::older) + 1;
+inline constexpr int fault_kinds = static_cast<int>(fault::cut_links) + 1;
 const char* name(fault f);
 
 class faults {

@@ -60,9 +60,10 @@ bool faults::cut(fault f) {
   if (f == fault::cut_one_way && random_.chance(0.5)) std::swap(some, rest);
   for (const machine_id x : some)
     for (const machine_id y : rest) {
-      if (f == fault::cut_datagrams) home_.net.cut_datagrams(x, y), home_.net.cut_datagrams(y, x);
+      if (f == fault::cut_links) home_.net.cut_streams(x, y), home_.net.cut_streams(y, x);
+      else if (f == fault::cut_datagrams) home_.net.cut_datagrams(x, y), home_.net.cut_datagrams(y, x);
       else home_.net.cut(x, y);
-      if (f != fault::cut_one_way && f != fault::cut_datagrams) home_.net.cut(y, x);
+      if (f != fault::cut_one_way && f != fault::cut_datagrams && f != fault::cut_links) home_.net.cut(y, x);
     }
   cut_counts_until_ = mono_time::max();
   started(f, fmt::format("{} | {}", fmt::join(some, " "), fmt::join(rest, " ")), {});

@@ -16,6 +16,8 @@ constexpr int handshake_flights = 4;                // TCP's and TLS's, after th
 
 } // namespace
 
+bool network::carries(machine_id from, machine_id to) const { return open(from, to) && !closed_streams_.contains({from, to}); }
+
 bool network::open(machine_id from, machine_id to) const {
   return host(from).power && host(to).power && !closed_.contains({from, to});
 }
@@ -23,6 +25,7 @@ bool network::open(machine_id from, machine_id to) const {
 void network::heal() {
   closed_.clear();
   closed_datagrams_.clear();
+  closed_streams_.clear();
 }
 
 void network::set_slow(machine_id m, duration extra, std::uint64_t bytes_per_s) {
@@ -125,7 +128,7 @@ void network::knock(stream_id id) {
   stream* s = find(id);
   if (s == nullptr || !s->ends[0].open) return end(id, 0, false);
   const machine_id from = s->ends[0].at, to = s->ends[1].at;
-  const bool lost = !open(from, to) || !open(to, from) || world_.random.chance(quality_.loss);
+  const bool lost = !carries(from, to) || !carries(to, from) || world_.random.chance(quality_.loss);
   if (lost) {
     if (world_.now() - s->dialled >= connect_timeout) return end(id, 0, true);
     s->ends[0].backoff = std::min(s->ends[0].backoff * 2 + retransmission, retransmission_max);
@@ -143,7 +146,7 @@ void network::establish(stream_id id) {
   half &caller = s->ends[0], &called = s->ends[1];
   if (!caller.open) return end(id, 0, false);
   machine& there = host(called.at);
-  const bool no_way = !open(caller.at, called.at) || !open(called.at, caller.at);
+  const bool no_way = !carries(caller.at, called.at) || !carries(called.at, caller.at);
   if (no_way || there.paused) { // the handshake waits for who stands still
     if (world_.now() - s->dialled >= connect_timeout) return end(id, 0, true);
     world_.after(retransmission, [this, id] { establish(id); });
@@ -198,7 +201,7 @@ void network::move(stream_id id, int side) {
   half &from = s->ends[side], &to = s->ends[1 - side];
   from.moving = false;
   if (!from.open || from.sent.empty()) return;
-  if (!open(from.at, to.at) || !open(to.at, from.at)) { // nothing goes, or nothing is acknowledged
+  if (!carries(from.at, to.at) || !carries(to.at, from.at)) { // nothing goes, or nothing is acknowledged
     if (from.stalled == mono_time{}) from.stalled = world_.now();
     if (world_.now() - from.stalled >= user_timeout) return end(id, side, true);
     from.backoff = std::min(from.backoff * 2 + retransmission, retransmission_max);
@@ -248,10 +251,10 @@ void network::end(stream_id id, int side, bool tell) {
 void network::reset_after(stream_id id, int side) {
   const stream* s = find(id);
   const machine_id to = s->ends[side].at, from = s->ends[1 - side].at;
-  if (!open(from, to)) return;
+  if (!carries(from, to)) return;
   world_.after(delay(from, to, 0), [this, id, side, from, to] {
     const stream* x = find(id);
-    if (x != nullptr && x->ends[side].open && open(from, to)) end(id, side, true);
+    if (x != nullptr && x->ends[side].open && carries(from, to)) end(id, side, true);
   });
 }
 
@@ -264,7 +267,7 @@ void network::watch(stream_id id) {
       streams_.erase(id);
       return;
     }
-    const bool way = open(s->ends[0].at, s->ends[1].at) && open(s->ends[1].at, s->ends[0].at);
+    const bool way = carries(s->ends[0].at, s->ends[1].at) && carries(s->ends[1].at, s->ends[0].at);
     if (way) s->cut_since = {};
     else if (s->cut_since == mono_time{}) s->cut_since = world_.now();
     watch(id);

@@ -58,9 +58,10 @@ public:
 
   void cut(machine_id from, machine_id to) { closed_.insert({from, to}); }
   void cut_datagrams(machine_id from, machine_id to) { closed_datagrams_.insert({from, to}); }
+  void cut_streams(machine_id from, machine_id to) { closed_streams_.insert({from, to}); }
   void heal();
   bool open(machine_id from, machine_id to) const;
-  bool any_cut() const { return !closed_.empty() || !closed_datagrams_.empty(); }
+  bool any_cut() const { return !closed_.empty() || !closed_datagrams_.empty() || !closed_streams_.empty(); }
   void set_quality(const quality& q) { quality_ = q; }
   // Besides: of all that goes to or from one machine.
   void set_slow(machine_id m, duration extra, std::uint64_t bytes_per_s);
@@ -111,6 +112,7 @@ private:
     bool established = false;
   };
 
+  bool carries(machine_id from, machine_id to) const; // streams
   machine& host(machine_id m) const { return hosts_[m]; }
   duration delay(machine_id from, machine_id to, std::size_t bytes);
   void arrive(machine_id from, machine_id to, std::uint64_t epoch, std::string bytes);
@@ -126,7 +128,7 @@ private:
 
   world& world_;
   mutable std::map<machine_id, machine> hosts_;
-  std::set<std::pair<machine_id, machine_id>> closed_, closed_datagrams_;
+  std::set<std::pair<machine_id, machine_id>> closed_, closed_datagrams_, closed_streams_;
   quality quality_;
   std::map<stream_id, std::unique_ptr<stream>> streams_;
   stream_id next_stream_ = 1;
