@@ -60,6 +60,7 @@ void machine::crash(crash_kind how) {
 }
 
 void machine::stop() {
+  process_->close();
   home_.net.plug(spec.number, nullptr);
   process_.reset();
 }

@@ -48,6 +48,12 @@ void mesh::send(machine_id to, std::string_view bytes) {
 
 void mesh::drop(machine_id m) { sessions_.erase(m); }
 
+void mesh::close() {
+  for (const auto& [m, s] : sessions_)
+    if (s.up()) put(m, kind::goodbye, s.peer, {});
+  sessions_.clear();
+}
+
 void mesh::on_datagram(machine_id from, std::string_view bytes) {
   if (bytes.size() < head_bytes || on_.refused(from)) return;
   const auto k = static_cast<kind>(bytes[0]);
@@ -73,6 +79,10 @@ void mesh::on_datagram(machine_id from, std::string_view bytes) {
     if (at == sessions_.end() || at->second.peer != sender) return;
     at->second.asked = mono_time::max();
     return on_.gossip(from, bytes.substr(head_bytes));
+  case kind::goodbye:
+    if (at == sessions_.end() || at->second.peer != sender || meant != process_) return;
+    sessions_.erase(at);
+    return on_.down(from);
   case kind::unknown:
     if (at == sessions_.end() || at->second.peer != meant) return;
     at->second = {};

@@ -16,6 +16,7 @@ public:
   struct callbacks {
     std::function<void(machine_id from, std::string_view bytes)> gossip;
     std::function<void(machine_id)> peer; // a session is up
+    std::function<void(machine_id)> down; // it said goodbye
     std::function<bool(machine_id)> refused; // by the certificate that is there: nothing from it is heard
   };
   mesh(network& net, machine_id self, std::uint64_t process, scheduler& timers, const clock& time, callbacks on)
@@ -24,6 +25,7 @@ public:
   void connect(machine_id to);
   void send(machine_id to, std::string_view bytes); // during a handshake it waits
   void drop(machine_id m); // no session with it any more
+  void close();            // an orderly end: the peers are told
   void on_datagram(machine_id from, std::string_view bytes);
   std::vector<machine_id> peers() const;
   bool has_session(machine_id m) const;
@@ -38,7 +40,7 @@ private:
     std::vector<std::string> waiting;
     bool up() const { return peer != 0; }
   };
-  enum class kind : char { request, reply, data, unknown };
+  enum class kind : char { request, reply, data, unknown, goodbye };
   void put(machine_id to, kind k, std::uint64_t to_process, std::string_view payload);
   void shake(machine_id to);
 

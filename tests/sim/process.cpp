@@ -50,6 +50,7 @@ void process::start(bool warm) {
     mesh_ = std::make_unique<sim::mesh>(home_.net, on_.spec.number, number_, timers_, on_,
                                         sim::mesh::callbacks{.gossip = [this](machine_id m, std::string_view b) { on_gossip(m, b); },
                                                              .peer = [this](machine_id m) { on_peer(m); },
+                                                             .down = [this](machine_id m) { on_peer_gone(m); },
                                                              .refused = [this](machine_id m) { return is_revoked(home_.at(m).spec.id); }});
     const auto where = [this](const node_id& id) { return address_of(id); };
     dht::link_user& user = *this;
@@ -193,15 +194,25 @@ std::optional<machine_id> process::way_to(const node_id& id) {
   auto home = homes_.find(id);
   if (home != homes_.end() && mesh_->silent_for(home->second) > mesh_idle_max) {
     mesh_->drop(home->second);
-    home = homes_.erase(home);
-    for (const machine_id p : mesh_->peers())
-      if (home_.at(p).spec.id == id) homes_[id] = p;
+    on_peer_gone(home->second);
     home = homes_.find(id);
   }
   const auto told = address_of(id);
   if (home == homes_.end()) return told;
   return told && *told != home->second && mesh_->silent_for(home->second) > mesh_quiet_max ? told : std::optional(home->second);
 }
+
+// What was with it goes by another session with that node, if there is one.
+void process::on_peer_gone(machine_id there) {
+  const node_id who = home_.at(there).spec.id;
+  const auto home = homes_.find(who);
+  if (home == homes_.end() || home->second != there) return;
+  homes_.erase(home);
+  for (const machine_id p : mesh_->peers())
+    if (home_.at(p).spec.id == who) homes_[who] = p;
+}
+
+void process::close() { mesh_->close(); }
 
 void process::send(const node_id& to, std::string bytes) {
   if (const auto there = way_to(to)) mesh_->send(*there, bytes);

@@ -39,6 +39,7 @@ public:
   void accept_base(); // the operator says that those who are missing are gone for good
   void drain(); // and leave, once no call passes here any more
   void take_revocations(const revocation_list& list); // `skald revoke`, told to this node
+  void close(); // it ends in order
   void wake(); // after a pause: what waits in the socket first, then the timers
   // Runs `f` in a turn of this process's loop, or now if it is in one.
   void turn(std::move_only_function<void()> f);
@@ -100,6 +101,7 @@ private:
   void arm_membership();
   void on_gossip(machine_id from, std::string_view bytes);
   void on_peer(machine_id peer);
+  void on_peer_gone(machine_id there);
   void take_record(machine_id from, const node_id& id, const dht::member_body& body);
   void send_record(machine_id to, const node_id& whose);
 
