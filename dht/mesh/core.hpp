@@ -73,6 +73,7 @@ private:
   void begin_attempt(const endpoint& to);
   void after_handshake(const endpoint& at);
   void adopt(const endpoint& at);
+  void speaks_from(const node_id& sender, const endpoint& at);
   void ask_twin(const endpoint& at);
   void met_twin(const endpoint& at, std::string claim);
   void give_up(const endpoint& at);

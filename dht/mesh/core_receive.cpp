@@ -156,6 +156,15 @@ void mesh::core::feed_live(const endpoint& from, std::string_view datagram) {
   drop_if_empty(from);
 }
 
+// Another process with its bundle was met last, and is silent now: killed, it said no goodbye. Till its session is
+// collected, two minutes later, nothing would reach the one that goes on.
+void mesh::core::speaks_from(const node_id& sender, const endpoint& at) {
+  const auto home = homes_.find(sender);
+  if (home == homes_.end() || home->second == at) return;
+  const auto& s = *slots_.at(home->second);
+  if (s.awaiting && now() - s.sent_since > mesh_quiet_max) home->second = at;
+}
+
 void mesh::core::deliver(const endpoint& from, const std::vector<std::string>& records) {
   for (const auto& record : records) {
     const auto found = slots_.find(from); // each delivery may change the world
@@ -171,6 +180,7 @@ void mesh::core::deliver(const endpoint& from, const std::vector<std::string>& r
     switch ((*message)->channel) {
     case mesh_channel::kademlia: deliver_kademlia(from, sender, std::move((*message)->bytes)); break;
     case mesh_channel::gossip:
+      speaks_from(sender, from);
       if (on_.gossip) on_.gossip(sender, (*message)->bytes);
       break;
     }

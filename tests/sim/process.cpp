@@ -276,6 +276,7 @@ void process::on_gossip(machine_id from, std::string_view bytes) {
   const node_id who = home_.at(from).spec.id;
   const auto type = static_cast<dht::frame_type>(bytes[0]);
   if (who == id()) return on_claim(from, bytes);
+  if (const auto home = homes_.find(who); home != homes_.end() && mesh_->silent_for(home->second) > mesh_quiet_max) home->second = from; // dht/mesh
   if (type == dht::frame_type::gossip) {
     membership_->receive(who, bytes, on_.now());
     arm_membership();

@@ -223,6 +223,23 @@ TEST_CASE("mesh: a holder of the same bundle that says nothing of itself is noti
   CHECK(twin->claims[0].empty());
 }
 
+TEST_CASE("mesh: where the process that was met last has fallen silent, a node is where it speaks from") {
+  cluster c;
+  auto &a = c.add("a"), &b = c.add("b");
+  a.mesh->connect(b.where());
+  REQUIRE(c.until([&] { return a.knows(b) && b.knows(a); }));
+  bool off = false;
+  auto twin = c.start(a.identity, at("127.0.0.43:0"), [&off] { return off; });
+  twin->mesh->connect(b.where());
+  REQUIRE(c.until([&] { return twin->knows(b) && b.met.size() == 2; }));
+  off = true; // killed: no goodbye
+  REQUIRE(c.until([&] {
+    a.mesh->send_gossip(b.id(), "here");
+    b.mesh->send_gossip(a.id(), "and there");
+    return a.heard_from(b, "and there");
+  }));
+}
+
 TEST_CASE("mesh: a port that is taken is an error that names it") {
   cluster c;
   auto& a = c.add("a");
