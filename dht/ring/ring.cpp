@@ -60,6 +60,8 @@ private:
   candidate outside_{};
 };
 
+static_assert(copies_default == 3); // ring::for_each_of names each place, too
+
 std::vector<candidate_source> sources_of(const std::vector<ring_member>& members) {
   std::map<std::string_view, std::uint32_t> zones;
   std::vector<candidate_source> out;
@@ -184,11 +186,29 @@ bool ring::list::has(const node_id& id) const {
 }
 
 ring::list ring::at(partition p) const {
+  return rows_.empty() ? list{} : list_of(rows_[static_cast<std::uint16_t>(p)]);
+}
+
+ring::list ring::list_of(const row& r) const {
   list out;
-  if (rows_.empty()) return out;
-  for (const std::uint16_t index : rows_[static_cast<std::uint16_t>(p)]) {
+  for (const std::uint16_t index : r) {
     if (index == nobody) break;
     out.nodes[out.size++] = &members_[index].id;
+  }
+  return out;
+}
+
+std::vector<ring::list> ring::without(const node_id& member, std::span<const partition> of) const {
+  const std::vector<candidate_source> sources = sources_of(members_);
+  const auto gone = std::ranges::lower_bound(members_, member, {}, &ring_member::id) - members_.begin();
+  std::vector<list> out;
+  out.reserve(of.size());
+  for (const partition p : of) {
+    selection s;
+    for (std::uint32_t i = 0; i < sources.size(); ++i)
+      if (i != gone || members_[i].id != member)
+        s.offer({score::cost(sources[i].seed, sources[i].inverse, static_cast<std::uint16_t>(p)), i, sources[i].zone});
+    out.push_back(list_of(s.row()));
   }
   return out;
 }

@@ -23,7 +23,7 @@ constexpr seconds background_period{60};
 
 partition_set merge_asker::wanted(const node_id& peer) const {
   partition_set out;
-  if (const auto* open = c_.where.all_sources().open(peer)) out = *open & c_.where.listed();
+  if (const auto open = c_.where.all_sources().open(peer)) out = *open & c_.where.listed();
   if (const auto at = pleased_.find(peer); at != pleased_.end()) out |= at->second & c_.where.listed();
   return out;
 }

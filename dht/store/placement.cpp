@@ -1,11 +1,11 @@
 #include "dht/store/placement.hpp"
 
 #include "dht/link/messages.hpp"
-#include "dht/store/list_rows.hpp"
 #include "dht/store/tables.hpp"
 
 #include <algorithm>
-#include <map>
+#include <bit>
+#include <span>
 #include <utility>
 
 namespace skald::dht {
@@ -19,10 +19,28 @@ milliseconds longest_volatile_grant() {
   return longest;
 }
 
-ring_ptr without(const ring& r, const node_id& id) {
-  std::vector<ring_member> members(r.members().begin(), r.members().end());
-  if (std::erase_if(members, [&](const ring_member& m) { return m.id == id; }) == 0) return nullptr;
-  return ring::build(std::move(members), &r);
+ring::list list_in(const ring_ptr& r, partition p) { return r ? r->at(p) : ring::list{}; }
+
+bool same(const ring::list& a, const ring::list& b) {
+  return std::ranges::equal(a.span(), b.span(), [](const node_id* x, const node_id* y) { return *x == *y; });
+}
+
+// How many the two have together. Both are sorted by id.
+std::size_t members_of(const ring_pair& r) {
+  if (r.serving == r.target || !r.serving || !r.target) return r.serving ? r.serving->members().size() : r.target ? r.target->members().size() : 0;
+  std::size_t n = 0;
+  const auto a = r.serving->members(), b = r.target->members();
+  for (std::size_t i = 0, j = 0; i < a.size() || j < b.size(); ++n) {
+    const bool first = j == b.size() || (i < a.size() && a[i].id <= b[j].id);
+    const bool second = i == a.size() || (j < b.size() && b[j].id <= a[i].id);
+    i += first ? 1 : 0;
+    j += second ? 1 : 0;
+  }
+  return n;
+}
+
+bool has_member(const ring_ptr& r, const node_id& id) {
+  return r && std::ranges::binary_search(r->members(), id, {}, &ring_member::id);
 }
 
 } // namespace
@@ -32,11 +50,13 @@ bool placement::set(view_ptr v, ring_pair rings, unix_ms now) {
   // Returned: seen dead, or not at all, and alive now. Risen: alive before and now, as another incarnation or life:
   // a death that was missed, its own too when it refuted.
   std::set<node_id> returned, risen;
+  const std::span<const member> before = view_ ? std::span<const member>(view_->members) : std::span<const member>();
+  auto was = before.begin(); // both are sorted by id
   for (const auto& m : v->members) {
-    const auto* before = view_ ? view_->find(m.id) : nullptr;
-    if (before == nullptr || !m.alive()) continue;
-    if (!before->alive()) returned.insert(m.id);
-    else if (before->life != m.life || before->incarnation != m.incarnation) risen.insert(m.id);
+    while (was != before.end() && was->id < m.id) ++was;
+    if (was == before.end() || was->id != m.id || !m.alive()) continue;
+    if (!was->alive()) returned.insert(m.id);
+    else if (was->life != m.life || was->incarnation != m.incarnation) risen.insert(m.id);
   }
   if (view_ && view_->stamp != v->stamp) sources_.stamp_changed();
   const bool same_tables = rings_.serving == rings.serving && rings_.target == rings.target;
@@ -48,8 +68,9 @@ bool placement::set(view_ptr v, ring_pair rings, unix_ms now) {
   if (!same_tables) note_listed();
 
   const bool first = std::exchange(first_, false);
-  if (first) old = std::exchange(former_, {});
-  if (!same_tables || !returned.empty()) grow_by_changes(old, returned, now);
+  if (first) old = former_rings();
+  const bool same_lists = old.serving == rings_.serving && old.target == rings_.target;
+  if (!same_lists || !returned.empty()) grow_by_changes(old, returned, now);
   for (const auto& id : risen) grow_by_missed_death(id, now);
   if (first && joining()) grow_by_base(now);
   if (!same_tables || !risen.empty() || !returned.empty()) dirty_ = true;
@@ -58,46 +79,57 @@ bool placement::set(view_ptr v, ring_pair rings, unix_ms now) {
   return !same_tables;
 }
 
+// Half a second from scratch for a thousand members; and mostly they are those of the first view, or nearly.
+ring_pair placement::former_rings() {
+  const auto was = std::exchange(former_, {});
+  const auto build = [](const std::vector<ring_member>& members, const ring_ptr& like) -> ring_ptr {
+    if (members.empty()) return nullptr;
+    if (like && std::ranges::equal(members, like->members())) return like;
+    return ring::build(members, like.get());
+  };
+  ring_pair out;
+  out.serving = build(was.serving, rings_.serving);
+  out.target = build(was.target, was.target == was.serving ? out.serving : rings_.target);
+  return out;
+}
+
 void placement::note_listed() {
   listed_ = {};
-  for (const auto* r : {rings_.serving.get(), rings_.target.get()})
-    for (std::uint32_t i = 0; i < partition_count; ++i)
-      if (const partition p{static_cast<std::uint16_t>(i)}; r->at(p).has(self_)) listed_.set(p);
+  for (const auto* r : {rings_.serving.get(), rings_.target.get()}) r->for_each_of(self_, [this](partition p) { listed_.set(p); });
 }
 
 // consistency.md §4: when a node's lists for a partition change, its sources grow by all members of the old and the new
 // lists, itself excepted. A node that returned is a source too, and for one that itself returned all others are.
 void placement::grow_by_changes(const ring_pair& old, const std::set<node_id>& returned, unix_ms now) {
-  const list_rows rows({old.serving.get(), old.target.get(), rings_.serving.get(), rings_.target.get()});
-  std::vector<char> back(rows.ids().size(), 0);
-  for (std::size_t i = 0; i < back.size(); ++i) back[i] = returned.contains(rows.ids()[i]) ? 1 : 0;
   const bool self_back = returned.contains(self_);
-  rows.for_each([&](partition p, const std::vector<list_rows::list>& l) {
-    if (!listed_.test(p)) return;
-    bool changed = self_back || l[0] != l[2] || l[1] != l[3];
-    for (const auto& each : {l[2], l[3]})
-      for (const auto n : each) changed = changed || (n != list_rows::nobody && back[n] != 0);
+  listed_.for_each([&](partition p) {
+    const std::array<ring::list, 4> lists{list_in(old.serving, p), list_in(old.target, p), rings_.serving->at(p), rings_.target->at(p)};
+    bool changed = self_back || !same(lists[0], lists[2]) || !same(lists[1], lists[3]);
+    if (!changed && !returned.empty())
+      for (const auto& l : {lists[2], lists[3]})
+        for (const auto* id : l.span()) changed = changed || returned.contains(*id);
     if (!changed) return;
-    for (const auto& each : l)
-      for (const auto n : each)
-        if (n != list_rows::nobody) sources_.add(rows.ids()[n], p, now);
+    for (const auto& l : lists)
+      for (const auto* id : l.span()) sources_.add(*id, p, now);
   });
 }
 
 // An incarnation that rose is a death that was missed: while it lasted, others may have held the lists without that
 // node, and acknowledged by them. At the node itself all its partitions are touched.
 void placement::grow_by_missed_death(const node_id& risen, unix_ms now) {
-  const auto serving = without(*rings_.serving, risen), target = without(*rings_.target, risen);
-  if (!serving && !target) return;
-  const list_rows rows({rings_.serving.get(), rings_.target.get(), serving ? serving.get() : rings_.serving.get(),
-                        target ? target.get() : rings_.target.get()});
-  const auto number = rows.number(risen);
-  rows.for_each([&](partition p, const std::vector<list_rows::list>& l) {
-    if (!listed_.test(p) || (!list_rows::has(l[0], number) && !list_rows::has(l[1], number))) return;
-    for (const auto& each : l)
-      for (const auto n : each)
-        if (n != list_rows::nobody) sources_.add(rows.ids()[n], p, now);
+  std::vector<partition> touched;
+  listed_.for_each([&](partition p) {
+    if (rings_.serving->at(p).has(risen) || rings_.target->at(p).has(risen)) touched.push_back(p);
   });
+  if (touched.empty()) return;
+  const auto grow = [&](const ring& r) {
+    const auto without = r.without(risen, touched);
+    for (std::size_t i = 0; i < touched.size(); ++i)
+      for (const auto& l : {r.at(touched[i]), without[i]})
+        for (const auto* id : l.span()) sources_.add(*id, touched[i], now);
+  };
+  grow(*rings_.serving);
+  if (rings_.target != rings_.serving) grow(*rings_.target);
 }
 
 // A joiner's old lists are those of the base that it adopts, all its members counted active. Of whom no more is known
@@ -111,9 +143,9 @@ void placement::grow_by_base(unix_ms now) {
       if (m->body.roles.has(role::registrar)) members.push_back({id, m->body.capacity, m->body.zone});
       continue;
     }
-    if (!gone_for_good(id)) listed_.for_each([&](partition p) { sources_.add(id, p, now); });
+    if (!gone_for_good(id)) sources_.add(id, listed_, now);
   }
-  const auto r = ring::build(std::move(members));
+  const auto r = ring::build(std::move(members), rings_.serving.get());
   listed_.for_each([&](partition p) {
     const ring::list owners = r->at(p);
     for (const auto* id : owners.span()) sources_.add(*id, p, now);
@@ -131,13 +163,10 @@ void placement::set_base(const dht::base& b, unix_ms now) {
 }
 
 void placement::count_base() {
-  std::set<node_id> members;
-  for (const auto* r : {rings_.serving.get(), rings_.target.get()})
-    if (r != nullptr)
-      for (const auto& m : r->members()) members.insert(m.id);
-  others_alive_ = members.size() - members.count(self_);
+  const std::size_t members = members_of(rings_);
+  others_alive_ = members - (has_member(rings_.serving, self_) || has_member(rings_.target, self_) ? 1 : 0);
   if (!base_) {
-    base_size_ = members.size(); // decision 14
+    base_size_ = members; // decision 14
     return;
   }
   const auto holds = [this](const node_id& id) { // not known: counted, which is the careful side
@@ -167,40 +196,42 @@ bool placement::gone_for_good(const node_id& id) const {
 // write is here, and the dead ones are forgotten.
 void placement::recount(unix_ms now) {
   const auto grant = longest_volatile_grant().count();
-  const auto dead_allowed = silent_max();
-  std::vector<const partition_set*> live, dead, dead_volatile;
+  const auto dead_allowed = std::min(silent_max(), copies_default - 1);
+  partition_set live;
+  std::array<partition_set, copies_default> dead{}, dead_volatile{}; // [n]: more than n of them may hold more
+  bool any_dead = false;
   std::vector<node_id> gone;
-  sources_.for_each([&](const node_id& id, const partition_set& open, unix_ms since) {
-    if (gone_for_good(id) || (!base_ && !alive(id))) return gone.push_back(id); // without a base the dead do not count
-    if (alive(id)) return live.push_back(&open);
-    dead.push_back(&open);
-    if (since + grant > now) dead_volatile.push_back(&open);
-  });
-  // At least 1, 2, 3 of them: bit by bit.
-  const auto over = [&](const std::vector<const partition_set*>& sets, std::size_t word) {
-    std::array<std::uint64_t, copies_default> least{};
-    for (const auto* s : sets)
-      for (std::size_t n = least.size(); n-- > 0;) least[n] |= s->words[word] & (n == 0 ? ~std::uint64_t{0} : least[n - 1]);
-    return least[std::min(dead_allowed, least.size() - 1)];
+  const auto count = [](auto& over, std::span<const source_sets::word> words) {
+    for (const auto& w : words)
+      for (std::size_t n = over.size(); n-- > 0;) over[n].words[w.index] |= w.open & (n == 0 ? ~std::uint64_t{0} : over[n - 1].words[w.index]);
   };
+  sources_.for_each([&](const node_id& id, std::span<const source_sets::word> words, unix_ms since) {
+    const bool lives = alive(id);
+    if (gone_for_good(id) || (!base_ && !lives)) return gone.push_back(id); // without a base the dead do not count
+    if (lives) {
+      for (const auto& w : words) live.words[w.index] |= w.open;
+      return;
+    }
+    any_dead = true;
+    count(dead, words);
+    if (since + grant > now) count(dead_volatile, words);
+  });
   partition_set complete;
   for (std::size_t word = 0; word < unsettled_.size(); ++word) {
-    std::uint64_t open = 0;
-    for (const auto* s : live) open |= s->words[word];
-    open &= listed_.words[word];
-    const auto doubt = over(dead, word) & listed_.words[word];
+    const auto open = live.words[word] & listed_.words[word];
+    const auto doubt = dead[dead_allowed].words[word] & listed_.words[word];
     complete.words[word] = listed_.words[word] & ~open & ~doubt;
     unsettled_[word].store(open, std::memory_order_release);
     doubtful_[word].store(doubt, std::memory_order_release);
-    doubtful_volatile_[word].store(over(dead_volatile, word) & listed_.words[word], std::memory_order_release);
+    doubtful_volatile_[word].store(dead_volatile[dead_allowed].words[word] & listed_.words[word], std::memory_order_release);
   }
   for (const auto& id : gone) sources_.forget(id);
-  if (!dead.empty()) sources_.forget(complete, [this](const node_id& id) { return !alive(id); });
+  if (any_dead) sources_.forget(complete, [this](const node_id& id) { return !alive(id); });
 }
 
 void placement::turn(unix_ms now) {
   bool any_dead = false;
-  sources_.for_each([&](const node_id& id, const partition_set&, unix_ms) { any_dead = any_dead || !alive(id); });
+  sources_.for_each([&](const node_id& id, std::span<const source_sets::word>, unix_ms) { any_dead = any_dead || !alive(id); });
   if (any_dead) recount(now);
 }
 
@@ -236,16 +267,19 @@ std::vector<node_id> placement::sources(partition p) const { return sources_.of(
 
 std::vector<node_id> placement::live_sources() const {
   std::vector<node_id> out;
-  sources_.for_each([&](const node_id& id, const partition_set& open, unix_ms) {
-    if (alive(id) && !(open & listed_).none()) out.push_back(id);
+  sources_.for_each([&](const node_id& id, std::span<const source_sets::word> words, unix_ms) {
+    const bool any = std::ranges::any_of(words, [this](const auto& w) { return (w.open & listed_.words[w.index]) != 0; });
+    if (any && alive(id)) out.push_back(id);
   });
   return out;
 }
 
 std::vector<missing_source> placement::missing() const {
   std::vector<missing_source> out;
-  sources_.for_each([&](const node_id& id, const partition_set& open, unix_ms since) {
-    if (const auto n = (open & listed_).count(); n > 0) out.push_back({id, alive(id), since, n});
+  sources_.for_each([&](const node_id& id, std::span<const source_sets::word> words, unix_ms since) {
+    std::size_t n = 0;
+    for (const auto& w : words) n += static_cast<std::size_t>(std::popcount(w.open & listed_.words[w.index]));
+    if (n > 0) out.push_back({id, alive(id), since, n});
   });
   return out;
 }

@@ -111,6 +111,7 @@ private:
   static bool test(const bitmap& b, partition p);
   bool answers(const bitmap& doubt, const ring_key& k) const;
   bool gone_for_good(const node_id& id) const; // it left or was revoked
+  ring_pair former_rings();
   void note_listed();
   void grow_by_changes(const ring_pair& old, const std::set<node_id>& returned, unix_ms now);
   void grow_by_missed_death(const node_id& risen, unix_ms now);
@@ -120,7 +121,10 @@ private:
 
   node_id self_;
   view_ptr view_;
-  ring_pair rings_, former_; // former_: of an earlier life
+  ring_pair rings_;
+  struct {
+    std::vector<ring_member> serving, target;
+  } former_; // the members of an earlier life's rings, until the first view
   bool serving_ = false, dirty_ = false, first_ = true;
   dht::base base_;
   std::size_t base_size_ = 0, others_alive_ = 0; // others_alive_: in the rings

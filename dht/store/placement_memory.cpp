@@ -14,7 +14,7 @@ void pack_members(pack::writer& out, const ring_ptr& r) {
   for (const auto& m : r->members()) out.array(3).bin(m.id.view()).uint(m.capacity).bin(m.zone);
 }
 
-ring_ptr unpack_members(pack::fields& parent) {
+std::vector<ring_member> unpack_members(pack::fields& parent) {
   std::vector<ring_member> out;
   pack::fields in = parent.array(ring_members_max);
   while (in.more()) {
@@ -24,7 +24,7 @@ ring_ptr unpack_members(pack::fields& parent) {
     m.capacity = one.number<std::uint32_t>(100);
     m.zone = one.bin();
   }
-  return out.empty() ? nullptr : ring::build(std::move(out));
+  return out;
 }
 
 } // namespace
@@ -43,7 +43,7 @@ std::string placement::save() const {
 
 bool placement::restore(std::string_view saved) {
   pack::reader r(saved);
-  ring_pair lists;
+  decltype(former_) lists;
   std::vector<told_source> sources;
   {
     pack::fields in(r);

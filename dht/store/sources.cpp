@@ -11,12 +11,34 @@ metrics::counter refused("skald_store_sources_refused_total", "Nodes that anothe
 
 } // namespace
 
+source_sets::word& source_sets::source::at(std::size_t index) {
+  const auto wanted = static_cast<std::uint16_t>(index);
+  if (words.empty() || words.back().index < wanted) return words.emplace_back(word{wanted}); // mostly so: partitions come in order
+  const auto found = std::ranges::lower_bound(words, wanted, {}, &word::index);
+  return found->index == wanted ? *found : *words.insert(found, word{wanted});
+}
+
 void source_sets::add(const node_id& id, partition p, unix_ms now) {
   if (id == self_) return;
   auto& s = sources_[id];
-  s.open.set(p);
-  s.asked.reset(p);
-  s.merged.reset(p);
+  auto& w = s.at(partition_set::word(p));
+  const auto bit = std::uint64_t{1} << partition_set::bit(p);
+  w.open |= bit;
+  w.asked &= ~bit;
+  w.merged &= ~bit;
+  s.since = std::max(s.since, now);
+}
+
+void source_sets::add(const node_id& id, const partition_set& of, unix_ms now) {
+  if (id == self_ || of.none()) return;
+  auto& s = sources_[id];
+  for (std::size_t i = 0; i < of.words.size(); ++i) {
+    if (of.words[i] == 0) continue;
+    auto& w = s.at(i);
+    w.open |= of.words[i];
+    w.asked &= ~of.words[i];
+    w.merged &= ~of.words[i];
+  }
   s.since = std::max(s.since, now);
 }
 
@@ -25,46 +47,61 @@ void source_sets::unite(std::span<const told_source> others, const partition_set
     if (told.id == self_) continue;
     auto fresh = told.open & of;
     const auto found = sources_.find(told.id);
-    if (found != sources_.end()) fresh -= found->second.merged;
+    if (found != sources_.end())
+      for (const auto& w : found->second.words) fresh.words[w.index] &= ~w.merged;
     if (fresh.none()) continue;
     if (found == sources_.end() && sources_.size() >= sources_max) {
       refused.add();
       continue;
     }
     auto& s = sources_[told.id];
-    s.open |= fresh;
-    s.asked -= fresh;
+    for (std::size_t i = 0; i < fresh.words.size(); ++i) {
+      if (fresh.words[i] == 0) continue;
+      auto& w = s.at(i);
+      w.open |= fresh.words[i];
+      w.asked &= ~fresh.words[i];
+    }
     s.since = std::max(s.since, told.since);
   }
 }
 
 void source_sets::stamp_changed() {
-  for (auto& [id, s] : sources_) s.merged = {};
+  for (auto& [id, s] : sources_)
+    for (auto& w : s.words) w.merged = 0;
   drop_empty();
 }
 
-const partition_set* source_sets::open(const node_id& id) const {
+std::optional<partition_set> source_sets::open(const node_id& id) const {
   const auto found = sources_.find(id);
-  return found == sources_.end() || found->second.open.none() ? nullptr : &found->second.open;
+  if (found == sources_.end()) return std::nullopt;
+  partition_set out;
+  for (const auto& w : found->second.words) out.words[w.index] = w.open;
+  if (out.none()) return std::nullopt;
+  return out;
 }
 
 void source_sets::asked(const node_id& id, const partition_set& of) {
   const auto found = sources_.find(id);
-  if (found != sources_.end()) found->second.asked |= found->second.open & of;
+  if (found == sources_.end()) return;
+  for (auto& w : found->second.words) w.asked |= w.open & of.words[w.index];
 }
 
 void source_sets::strike(const node_id& id, const partition_set& of, bool same_stamp) {
   if (same_stamp && id != self_) {
     auto& s = sources_[id];
-    const auto again = s.open - s.asked; // added since the merge began: not merged with
-    s.merged |= of - again;
+    for (std::size_t i = 0; i < of.words.size(); ++i) {
+      if (of.words[i] == 0) continue;
+      auto& w = s.at(i);
+      const auto again = w.open & ~w.asked; // added since the merge began: not merged with
+      w.merged |= of.words[i] & ~again;
+    }
   }
   const auto found = sources_.find(id);
   if (found == sources_.end()) return;
-  auto& s = found->second;
-  const auto struck = s.asked & of;
-  s.open -= struck;
-  s.asked -= of;
+  for (auto& w : found->second.words) {
+    w.open &= ~(w.asked & of.words[w.index]);
+    w.asked &= ~of.words[w.index];
+  }
 }
 
 void source_sets::forget(const node_id& id) { sources_.erase(id); }
@@ -72,34 +109,42 @@ void source_sets::forget(const node_id& id) { sources_.erase(id); }
 void source_sets::forget(const partition_set& of, const std::function<bool(const node_id&)>& which) {
   for (auto& [id, s] : sources_) {
     if (!which(id)) continue;
-    s.open -= of;
-    s.asked -= of;
+    for (auto& w : s.words) {
+      w.open &= ~of.words[w.index];
+      w.asked &= ~of.words[w.index];
+    }
   }
   drop_empty();
 }
 
 void source_sets::drop_empty() {
-  std::erase_if(sources_, [](const auto& s) { return s.second.open.none() && s.second.merged.none(); });
+  for (auto& [id, s] : sources_) std::erase_if(s.words, [](const word& w) { return w.open == 0 && w.merged == 0; });
+  std::erase_if(sources_, [](const auto& s) { return s.second.words.empty(); });
 }
 
 std::vector<node_id> source_sets::of(partition p) const {
+  const auto index = static_cast<std::uint16_t>(partition_set::word(p));
   std::vector<node_id> out;
-  for (const auto& [id, s] : sources_)
-    if (s.open.test(p)) out.push_back(id);
+  for (const auto& [id, s] : sources_) {
+    const auto w = std::ranges::lower_bound(s.words, index, {}, &word::index);
+    if (w != s.words.end() && w->index == index && ((w->open >> partition_set::bit(p)) & 1) != 0) out.push_back(id);
+  }
   return out;
 }
 
 std::vector<told_source> source_sets::all() const {
-  std::vector<told_source> out;
-  for (const auto& [id, s] : sources_)
-    if (!s.open.none()) out.push_back({id, s.since, s.open});
-  return out;
+  partition_set everything;
+  everything.set_all();
+  return within(everything);
 }
 
 std::vector<told_source> source_sets::within(const partition_set& of) const {
-  auto out = all();
-  for (auto& s : out) s.open &= of;
-  std::erase_if(out, [](const told_source& s) { return s.open.none(); });
+  std::vector<told_source> out;
+  for (const auto& [id, s] : sources_) {
+    if (std::ranges::none_of(s.words, [&](const word& w) { return (w.open & of.words[w.index]) != 0; })) continue;
+    auto& told = out.emplace_back(told_source{id, s.since, {}});
+    for (const auto& w : s.words) told.open.words[w.index] = w.open & of.words[w.index];
+  }
   return out;
 }
 

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,16 +25,26 @@ struct told_source {
 
 class source_sets {
 public:
+  // 64 partitions of one source. Only those with anything set are kept: two of a thousand nodes share few partitions, and
+  // a node has some hundred sources then.
+  struct word {
+    std::uint16_t index = 0; // of partition_set's words
+    std::uint64_t open = 0;  // to be merged with
+    std::uint64_t asked = 0; // of those: a merge is under way
+    std::uint64_t merged = 0; // under the present stamp
+  };
+
   explicit source_sets(const node_id& self) : self_(self) {}
 
-  // A list change makes `id` a source of p. A merge that is under way does not strike it off any more.
+  // A list change makes `id` a source of p, or of all these. A merge that is under way does not strike it off any more.
   void add(const node_id& id, partition p, unix_ms now);
+  void add(const node_id& id, const partition_set& of, unix_ms now);
   // Takes over another's sources, within `of`: except this node itself, and what it has merged with under the view stamp
   // that it has now (or uniting would never end).
   void unite(std::span<const told_source> others, const partition_set& of);
   void stamp_changed(); // what was merged with before was merged with under another stamp
 
-  const partition_set* open(const node_id& id) const; // nullptr: no source
+  std::optional<partition_set> open(const node_id& id) const; // nullopt: no source
   // A merge of these begins; what is added again later is not struck off by it.
   void asked(const node_id& id, const partition_set& of);
   // Merged, all of it on disk here. `same_stamp`: the view is that under which the merge began.
@@ -45,14 +56,15 @@ public:
   std::vector<told_source> all() const;                         // those with anything open
   std::vector<told_source> within(const partition_set& of) const;
   template <class F>
-  void for_each(F&& f) const { // (id, open, since)
-    for (const auto& [id, s] : sources_) f(id, s.open, s.since);
+  void for_each(F&& f) const { // (id, its words in ascending order, since)
+    for (const auto& [id, s] : sources_) f(id, std::span<const word>(s.words), s.since);
   }
 
 private:
   struct source {
-    partition_set open, asked, merged;
+    std::vector<word> words; // ascending
     unix_ms since = 0;
+    word& at(std::size_t index); // a new one, if there is none
   };
   void drop_empty();
 

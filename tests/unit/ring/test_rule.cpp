@@ -114,3 +114,26 @@ TEST_CASE("ring: incremental equals from scratch for joins, leaves, capacities a
     }
   }
 }
+
+TEST_CASE("ring: the lists without one member, and the partitions that list one, are those of the tables themselves") {
+  seeded_rng r(7);
+  for (const auto& members : {in_zones(r, {1}), in_zones(r, {3}), in_zones(r, {2, 2, 1}, capacities::mixed), in_zones(r, {20, 17}, capacities::mixed)}) {
+    const auto whole = ring::build(members);
+    const node_id gone = members.front().id;
+    const auto rest = ring::build(without(members, [&](const ring_member& m) { return m.id == gone; }));
+    std::vector<partition> listed, wanted;
+    whole->for_each_of(gone, [&](partition p) { listed.push_back(p); });
+    for (std::uint32_t i = 0; i < partition_count; ++i)
+      if (const partition p{static_cast<std::uint16_t>(i)}; whole->at(p).has(gone)) wanted.push_back(p);
+    CHECK(listed == wanted);
+    const auto lists = whole->without(gone, wanted);
+    REQUIRE(lists.size() == wanted.size());
+    std::size_t differing = 0;
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+      const auto other = rest->at(wanted[i]);
+      differing += !std::ranges::equal(lists[i].span(), other.span(), [](const node_id* a, const node_id* b) { return *a == *b; });
+    }
+    CHECK(differing == 0);
+    rest->for_each_of(gone, [](partition) { FAIL("not a member"); });
+  }
+}
