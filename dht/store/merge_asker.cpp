@@ -270,7 +270,7 @@ void merge_asker::on_view() {
   const auto dead = [this](const auto& entry) { return !c_.where.alive(entry.first); };
   std::erase_if(pleased_, dead);
   std::erase_if(rests_until_, dead);
-  std::erase_if(background_due_, dead);
+  note_background();
   for (auto& [id, parts] : pleased_) parts &= c_.where.listed();
   std::erase_if(pleased_, [](const auto& entry) { return entry.second.none(); });
   schedule();
@@ -312,19 +312,29 @@ void merge_asker::tick() {
   schedule();
 }
 
+void merge_asker::note_background() {
+  std::vector<node_id> of;
+  for (const auto& m : c_.where.current()->members)
+    if (m.alive() && m.id > c_.self) of.push_back(m.id);
+  if (of == background_of_) return;
+  std::erase_if(background_, [&](const auto& turn) { return !std::ranges::binary_search(of, turn.id); });
+  const auto due = c_.ports.time->now() + background_period;
+  for (const auto& id : of)
+    if (!std::ranges::binary_search(background_of_, id)) background_.push_back({due, id});
+  background_of_ = std::move(of);
+}
+
 // Of two holders the one with the smaller id asks; if something differed, the other asks too.
 void merge_asker::compare_in_background() {
-  const auto& v = c_.where.current();
-  if (!v || !c_.where.settled()) return;
+  if (!c_.where.current() || !c_.where.settled()) return;
   const auto now = c_.ports.time->now();
-  for (const auto& m : v->members) {
-    if (!m.alive() || m.id <= c_.self) continue;
-    const auto [at, fresh] = background_due_.try_emplace(m.id, now + background_period);
-    if (fresh || at->second > now) continue;
-    at->second = now + background_period;
-    if (const auto parts = c_.where.shared(m.id); !parts.none()) {
-      pleased_[m.id] |= parts;
-      in_background_.insert(m.id);
+  while (!background_.empty() && background_.front().due <= now) {
+    const auto id = background_.front().id;
+    background_.pop_front();
+    background_.push_back({now + background_period, id});
+    if (const auto parts = c_.where.shared(id); !parts.none()) {
+      pleased_[id] |= parts;
+      in_background_.insert(id);
       return; // one a turn: two at once would share the partitions among them
     }
   }

@@ -6,6 +6,7 @@
 #include "dht/store/context.hpp"
 #include "dht/store/merge_messages.hpp"
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -62,6 +63,7 @@ private:
   void ask_portion(session_map::iterator at);
   void finish(session_map::iterator at);
   session_map::iterator give_up(session_map::iterator at); // begins again later
+  void note_background();
   void compare_in_background();
   std::vector<held_item> held(partition p, std::optional<std::size_t> sub_range) const;
   partition_set wanted(const node_id& peer) const;
@@ -72,7 +74,12 @@ private:
   session_map sessions_;
   std::map<node_id, partition_set> pleased_;
   std::map<node_id, mono_time> rests_until_;     // after it was silent
-  std::map<node_id, mono_time> background_due_;
+  struct turn {
+    mono_time due;
+    node_id id;
+  };
+  std::deque<turn> background_;        // the soonest first: each comes again after the same time
+  std::vector<node_id> background_of_; // whom it has, sorted
   std::set<node_id> in_background_;              // of pleased_: all shared partitions, for the comparison of the minute
 };
 

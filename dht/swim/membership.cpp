@@ -41,7 +41,7 @@ membership::membership(membership_config c, datagrams& d, link_port& links, memb
 }
 
 mono_time membership::next_deadline() const {
-  mono_time first = std::min({next_beat_, next_silence_, next_random_, next_dead_, next_gossip_, next_housekeeping_});
+  mono_time first = std::min({next_beat_, next_silence_, next_random_, next_dead_, next_gossip_, next_housekeeping_, next_bodies_});
   for (const peer* p : probes_) first = std::min(first, p->probe.next);
   for (const peer* p : table_.suspects()) first = std::min(first, p->suspected->deadline(config_.timing, table_.members_standing()));
   return first;
@@ -106,12 +106,11 @@ void membership::set_body(member_body b, mono_time now) {
   publish();
 }
 
-void membership::body_known(const node_id& member, const member_body& b, mono_time) {
+void membership::body_known(const node_id& member, const member_body& b, mono_time now) {
   peer* p = table_.find(member);
   if (p == nullptr || is_self(*p) || b.version <= p->body.version) return;
   p->body = b;
-  changed_ = true;
-  publish();
+  next_bodies_ = std::min(next_bodies_, now + bodies_gather);
 }
 
 void membership::merge(std::span<const fact> facts, mono_time now) {
@@ -200,6 +199,11 @@ void membership::take_life(std::uint64_t above, removal why, mono_time now) {
   set_stale(true);
 }
 
+void membership::want_body(const node_id& member) {
+  bodies_wanted_.push_back(member);
+  bodies_missing_ = true;
+}
+
 // A stronger fact about another member.
 void membership::adopt(peer& p, const fact& f, mono_time now) {
   const fact was = p.known;
@@ -221,7 +225,7 @@ void membership::adopt(peer& p, const fact& f, mono_time now) {
     p.known_since = now;
     p.heard = never;
   }
-  if (f.alive() && f.version > p.body.version) bodies_wanted_.push_back(f.id);
+  if (f.alive() && f.version > p.body.version) want_body(f.id);
   largest_ = std::max(largest_, table_.alive());
   news(p, now);
 }
@@ -237,7 +241,7 @@ peer* membership::take_up(const fact& f, mono_time now) {
     return p;
   }
   neighbours_changed_ = true;
-  bodies_wanted_.push_back(f.id);
+  want_body(f.id);
   largest_ = std::max(largest_, table_.alive());
   news(*p, now);
   return p;
@@ -272,6 +276,7 @@ void membership::publish() {
   publishing_ = true;
   while (changed_ || base_changed_ || removed_ || stale_told_ || contest_told_ || !bodies_wanted_.empty()) {
     if (std::exchange(changed_, false)) {
+      next_bodies_ = mono_time::max();
       view_ = make_view();
       const member_state s = self_->known.state;
       const bool entitled = (s == member_state::active || s == member_state::draining) && !stale_;

@@ -54,6 +54,7 @@ public:
   virtual void on_base(const base& b) { static_cast<void>(b); }
 };
 
+inline constexpr duration bodies_gather = milliseconds(5);
 inline constexpr duration contest_patience = seconds(3);
 inline constexpr duration returned_lately = seconds(30); // for so long after a cut its removals are seen together
 
@@ -92,6 +93,7 @@ public:
   // The cluster's profile changed while it runs. Nodes may differ for the seconds that the setting takes to be known.
   void set_timing(const profile& p, mono_time now);
   void set_body(member_body b, mono_time now); // own; version above the last one
+  // Told with the next view, at most bodies_gather later: a joiner of a large cluster learns a thousand at once.
   void body_known(const node_id& member, const member_body& b, mono_time now);
   // Facts from elsewhere (the directory, a peer file): living members are taken up, deaths are hearsay.
   void merge(std::span<const fact> facts, mono_time now);
@@ -121,6 +123,7 @@ public:
 private:
   // membership.cpp: state, view, publication
   enum class removal : std::uint8_t { held_for_dead, contested };
+  void want_body(const node_id& member);
   void take_life(std::uint64_t above, removal why, mono_time now);
   void contest(const fact& f, mono_time now);
   bool is_own_version(std::uint64_t version) const { return version >= first_version_ && version <= self_->known.version; }
@@ -214,6 +217,8 @@ private:
   mono_time started_, last_turn_;
   mono_time next_told_ = never; // this node's clock, in heartbeats
   mono_time next_beat_, next_silence_, next_random_, next_dead_, next_gossip_, next_housekeeping_;
+  mono_time next_bodies_ = mono_time::max(); // a view with those that came
+  mono_time forgotten_ = never;              // last look at whom to forget
   mono_time exchange_free_ = never; // no other full exchange is begun before
   std::uint64_t exchange_sent_ = 0; // the last one: an older peer's reply does not say which one it answers
   mono_time damped_until_ = never;
@@ -232,6 +237,7 @@ private:
   mono_time contested_until_ = never;
   std::optional<std::uint64_t> contest_told_;
   std::vector<node_id> bodies_wanted_;
+  bool bodies_missing_ = false; // of some member alive, perhaps
   std::optional<bool> stale_told_;
   view_ptr view_;
 };

@@ -2,12 +2,14 @@
 #include "dht/swim/membership.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace skald::dht {
 namespace {
 
 constexpr int slow_random_probes = 10; // among neighbours only: their clocks are asked, their lives are watched anyway
 constexpr std::size_t dead_at_least_kept = 16;
+constexpr duration forgetting_period = seconds(60);
 
 } // namespace
 
@@ -26,6 +28,7 @@ void membership::tick(mono_time now) {
   if (now >= next_housekeeping_) housekeeping(now);
   if (neighbours_changed_) find_neighbours(now);
   if (now >= next_gossip_) push_rumours(now);
+  if (now >= next_bodies_) changed_ = true;
   publish();
 }
 
@@ -102,8 +105,9 @@ void membership::ping_the_dead(mono_time now) {
 
 void membership::forget_the_old(mono_time now) {
   const std::size_t most = std::max(2 * largest_, dead_at_least_kept);
-  std::size_t dead = table_.all().size() - table_.alive();
-  if (dead == 0) return;
+  const std::size_t dead = table_.all().size() - table_.alive();
+  if (dead == 0 || (dead <= most && now - forgotten_ < forgetting_period)) return;
+  forgotten_ = now;
   std::vector<peer*> gone;
   for (const auto& p : table_.all())
     if (!p->known.alive() && !is_self(*p) && now - p->died > config_.timing.keep_dead) gone.push_back(p.get());
@@ -129,8 +133,9 @@ void membership::housekeeping(mono_time now) {
   if (base_.isolated()) alone_at_ = now;
   ask_for_time(now);
   forget_the_old(now);
-  for (const auto& p : table_.all())
-    if (p->known.alive() && p->known.version > p->body.version && !is_self(*p)) bodies_wanted_.push_back(p->known.id);
+  if (std::exchange(bodies_missing_, false))
+    for (const auto& p : table_.all())
+      if (p->known.alive() && p->known.version > p->body.version && !is_self(*p)) want_body(p->known.id);
   if (wanted_state_ && now >= damped_until_) {
     const member_state s = *wanted_state_;
     damped_until_ = never;

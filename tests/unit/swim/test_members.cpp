@@ -38,6 +38,11 @@ struct lone : datagrams, link_port, membership_observer {
     frames.emplace_back(to, std::move(f));
     return true;
   }
+  void told_of(const node_id& whose, const member_body& b) {
+    m.body_known(whose, b, time.now());
+    time.advance(bodies_gather);
+    m.tick(time.now());
+  }
   void on_view(view_ptr v) override { last = std::move(v); }
   void on_body_wanted(const node_id& id, std::uint64_t version) override { log.push_back("body " + std::to_string(id.bytes[0]) + " " + std::to_string(version)); }
   void on_self_removed(std::uint64_t, duration) override { log.push_back("removed"); }
@@ -190,10 +195,30 @@ TEST_CASE("members: a body is wanted when its version is not known, and asked fo
     one.m.tick(one.time.now());
   }
   CHECK(one.log.size() >= 2);
-  one.m.body_known(f.id, {.version = 9, .name = "seven"}, one.time.now());
+  one.told_of(f.id, {.version = 9, .name = "seven"});
   CHECK(one.last->find(f.id)->body.name == "seven");
-  one.m.body_known(f.id, {.version = 8, .name = "old"}, one.time.now());
+  one.told_of(f.id, {.version = 8, .name = "old"});
   CHECK(one.last->find(f.id)->body.name == "seven");
+  one.log.clear();
+  for (int i = 0; i < 20; ++i) {
+    one.time.advance(milliseconds(100));
+    one.m.tick(one.time.now());
+  }
+  CHECK(one.log.empty()); // nobody's is missing
+}
+
+TEST_CASE("members: bodies that come together make one view, not one each") {
+  lone one;
+  std::vector<fact> facts;
+  for (std::uint8_t i = 10; i < 110; ++i) facts.push_back({lone::id_of(i), {1, 0}, member_state::active, 9});
+  one.m.merge(facts, one.time.now());
+  const auto before = one.m.current();
+  for (const fact& f : facts) one.m.body_known(f.id, {.version = 9, .name = "n"}, one.time.now());
+  CHECK(one.m.current() == before);
+  one.time.advance(bodies_gather);
+  REQUIRE(one.m.next_deadline() <= one.time.now());
+  one.m.tick(one.time.now());
+  for (const fact& f : facts) CHECK(one.last->find(f.id)->body.name == "n");
 }
 
 TEST_CASE("members: the own body's version travels with the own fact") {
