@@ -31,18 +31,24 @@ partition_set merge_asker::wanted(const node_id& peer) const {
 // Each partition that is in no merge goes to one of the idle nodes that it is to be merged with; which one turns with
 // the partition, so that a joiner is served by all.
 void merge_asker::schedule() {
+  if (c_.where.learning()) return;
+  const auto live = c_.where.live_sources();
+  if (live.empty() && pleased_.empty()) return;
   std::map<node_id, partition_set> idle;
   const auto now = c_.ports.time->now();
   partition_set busy;
   for (const auto& [id, s] : sessions_) busy |= s.parts;
+  const auto free = c_.where.listed() - busy;
   const auto offer = [&](const node_id& id) {
     if (!c_.where.alive(id) || sessions_.contains(id) || idle.contains(id)) return;
+    if (!c_.where.all_sources().open_within(id, free) && !pleased_.contains(id)) return;
     if (const auto at = rests_until_.find(id); at != rests_until_.end() && at->second > now) return;
     if (auto parts = wanted(id) - busy; !parts.none()) idle.emplace(id, parts);
   };
-  for (const auto& id : c_.where.live_sources()) offer(id);
+  for (const auto& id : live) offer(id);
   for (const auto& [id, parts] : pleased_) offer(id);
   if (idle.empty()) return;
+  if (idle.size() == 1) return begin(idle.begin()->first, idle.begin()->second);
   std::vector<std::uint16_t> takers(partition_count, 0), seen(partition_count, 0);
   for (const auto& [id, parts] : idle) parts.for_each([&](partition p) { ++takers[static_cast<std::uint16_t>(p)]; });
   for (auto& [id, parts] : idle) {

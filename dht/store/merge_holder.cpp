@@ -120,7 +120,7 @@ void merge_holder::on_compare(const node_id& from, const store_compare& q) {
     const auto cut = std::min(q.cut, digest_cut(c_.now()) + digest_step.count());
     s = {q.number, q.shared ? c_.where.shared(from) : q.parts, cut, false};
     c_.behind.asked(from, s.parts);
-    a.sources = c_.where.all_sources().within(s.parts);
+    a.sources = c_.where.told_sources(s.parts);
   }
   const auto found = sessions_.find(from);
   if (found == sessions_.end() || found->second.number != q.number) {

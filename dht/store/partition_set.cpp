@@ -8,18 +8,25 @@ namespace {
 constexpr char as_runs = 0, as_bits = 1;
 constexpr std::size_t bits_bytes = partition_count / 8;
 
+// From `i` on, the first partition that is in (or, flipped, that is not); partition_count: none.
+std::uint32_t next(const partition_set& s, std::uint32_t i, std::uint64_t flip) {
+  for (std::size_t word = i / 64; word < s.words.size(); ++word) {
+    std::uint64_t w = s.words[word] ^ flip;
+    if (word == i / 64) w &= ~std::uint64_t{0} << i % 64;
+    if (w != 0) return static_cast<std::uint32_t>(word * 64) + static_cast<std::uint32_t>(std::countr_zero(w));
+  }
+  return partition_count;
+}
+
 } // namespace
 
 std::string partition_set::encode() const {
   std::string runs(1, as_runs);
-  std::uint32_t from = partition_count; // of the run that is open
-  for (std::uint32_t i = 0; i <= partition_count && runs.size() < bits_bytes; ++i) {
-    const bool in = i < partition_count && test(partition{static_cast<std::uint16_t>(i)});
-    if (in && from == partition_count) from = i;
-    if (in || from == partition_count) continue;
-    put_be(runs, static_cast<std::uint16_t>(from));
-    put_be(runs, static_cast<std::uint16_t>(i - 1));
-    from = partition_count;
+  for (std::uint32_t i = next(*this, 0, 0); i < partition_count && runs.size() < bits_bytes;) {
+    const std::uint32_t behind = next(*this, i, ~std::uint64_t{0});
+    put_be(runs, static_cast<std::uint16_t>(i));
+    put_be(runs, static_cast<std::uint16_t>(behind - 1));
+    i = behind < partition_count ? next(*this, behind, 0) : partition_count;
   }
   if (runs.size() < bits_bytes) return runs;
   std::string bits(1, as_bits);

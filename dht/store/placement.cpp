@@ -72,7 +72,9 @@ bool placement::set(view_ptr v, ring_pair rings, unix_ms now) {
   const bool same_lists = old.serving == rings_.serving && old.target == rings_.target;
   if (!same_lists || !returned.empty()) grow_by_changes(old, returned, now);
   for (const auto& id : risen) grow_by_missed_death(id, now);
+  if (!joining()) strangers_.clear(); // whoever of them is a source still stays one
   if (first && joining()) grow_by_base(now);
+  look_at_strangers(now);
   if (!same_tables || !risen.empty() || !returned.empty()) dirty_ = true;
   recount(now);
   seen_.store(std::make_shared<const snapshot>(snapshot{rings_, serving_}));
@@ -143,7 +145,9 @@ void placement::grow_by_base(unix_ms now) {
       if (m->body.roles.has(role::registrar)) members.push_back({id, m->body.capacity, m->body.zone});
       continue;
     }
-    if (!gone_for_good(id)) sources_.add(id, listed_, now);
+    if (gone_for_good(id)) continue;
+    strangers_.insert(id);
+    sources_.suspect(id, listed_, now);
   }
   const auto r = ring::build(std::move(members), rings_.serving.get());
   listed_.for_each([&](partition p) {
@@ -153,11 +157,27 @@ void placement::grow_by_base(unix_ms now) {
   dirty_ = true;
 }
 
+// Now their lists can be told. In a large cluster they share few partitions with this node, and it would else merge all
+// of its own with each of them.
+void placement::look_at_strangers(unix_ms now) {
+  const auto known = std::erase_if(strangers_, [this](const node_id& id) {
+    const auto* m = view_->find(id);
+    if (m == nullptr || m->body.version == 0) return false;
+    sources_.cleared(id);
+    return true;
+  });
+  if (known > 0) grow_by_base(now);
+  learning_ = std::ranges::any_of(strangers_, [this](const node_id& id) { return alive(id); });
+}
+
 void placement::set_base(const dht::base& b, unix_ms now) {
   if (b == base_) return;
   base_ = b;
   count_base();
-  if (!first_ && joining()) grow_by_base(now);
+  if (!first_ && joining()) {
+    grow_by_base(now);
+    look_at_strangers(now);
+  }
   dirty_ = true;
   recount(now);
 }
@@ -206,6 +226,7 @@ void placement::recount(unix_ms now) {
       for (std::size_t n = over.size(); n-- > 0;) over[n].words[w.index] |= w.open & (n == 0 ? ~std::uint64_t{0} : over[n - 1].words[w.index]);
   };
   sources_.for_each([&](const node_id& id, std::span<const source_sets::word> words, unix_ms since) {
+    if (std::ranges::none_of(words, [](const auto& w) { return w.open != 0; })) return; // merged with, under this stamp
     const bool lives = alive(id);
     if (gone_for_good(id) || (!base_ && !lives)) return gone.push_back(id); // without a base the dead do not count
     if (lives) {

@@ -86,7 +86,12 @@ public:
   std::vector<node_id> sources(partition p) const; // dead ones too
   std::vector<node_id> live_sources() const;
   const source_sets& all_sources() const { return sources_; }
+  // What another that merges with this node is told. A joiner keeps its guesses about strangers to itself: who else knows as
+  // little guesses the same, and whoever has been there knows better.
+  std::vector<told_source> told_sources(const partition_set& of) const { return sources_.within(of, !joining()); }
   // A merge begins, ends (`same_stamp`: under the view that it began under); another's sources come with it.
+  // A joiner that knows of living members of the base no more than their ids, and waits for the rest: nothing is merged.
+  bool learning() const { return learning_; }
   void ask(const node_id& source, const partition_set& of) { sources_.asked(source, of); }
   void strike(const node_id& source, const partition_set& of, const view_stamp& began_under, unix_ms now);
   void unite(std::span<const told_source> others, const partition_set& of, unix_ms now);
@@ -116,6 +121,7 @@ private:
   void grow_by_changes(const ring_pair& old, const std::set<node_id>& returned, unix_ms now);
   void grow_by_missed_death(const node_id& risen, unix_ms now);
   void grow_by_base(unix_ms now);
+  void look_at_strangers(unix_ms now);
   void recount(unix_ms now);
   void count_base();
 
@@ -125,9 +131,10 @@ private:
   struct {
     std::vector<ring_member> serving, target;
   } former_; // the members of an earlier life's rings, until the first view
-  bool serving_ = false, dirty_ = false, first_ = true;
+  bool learning_ = false, serving_ = false, dirty_ = false, first_ = true;
   dht::base base_;
   std::size_t base_size_ = 0, others_alive_ = 0; // others_alive_: in the rings
+  std::set<node_id> strangers_; // of the base, when it was looked at: of them no more was known than the id
   std::size_t min_copies_ = 2;
   partition_set listed_;
   source_sets sources_;

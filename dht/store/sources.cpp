@@ -26,20 +26,33 @@ void source_sets::add(const node_id& id, partition p, unix_ms now) {
   w.open |= bit;
   w.asked &= ~bit;
   w.merged &= ~bit;
+  w.guessed &= ~bit;
   s.since = std::max(s.since, now);
 }
 
-void source_sets::add(const node_id& id, const partition_set& of, unix_ms now) {
+void source_sets::suspect(const node_id& id, const partition_set& of, unix_ms now) {
   if (id == self_ || of.none()) return;
   auto& s = sources_[id];
   for (std::size_t i = 0; i < of.words.size(); ++i) {
     if (of.words[i] == 0) continue;
     auto& w = s.at(i);
+    w.guessed |= of.words[i] & ~w.open;
     w.open |= of.words[i];
     w.asked &= ~of.words[i];
     w.merged &= ~of.words[i];
   }
   s.since = std::max(s.since, now);
+}
+
+void source_sets::cleared(const node_id& id) {
+  const auto found = sources_.find(id);
+  if (found == sources_.end()) return;
+  for (auto& w : found->second.words) {
+    w.open &= ~w.guessed;
+    w.asked &= ~w.guessed;
+    w.guessed = 0;
+  }
+  std::erase_if(found->second.words, [](const word& w) { return w.open == 0 && w.merged == 0; });
 }
 
 void source_sets::unite(std::span<const told_source> others, const partition_set& of) {
@@ -60,6 +73,7 @@ void source_sets::unite(std::span<const told_source> others, const partition_set
       auto& w = s.at(i);
       w.open |= fresh.words[i];
       w.asked &= ~fresh.words[i];
+      w.guessed &= ~fresh.words[i];
     }
     s.since = std::max(s.since, told.since);
   }
@@ -101,6 +115,7 @@ void source_sets::strike(const node_id& id, const partition_set& of, bool same_s
   for (auto& w : found->second.words) {
     w.open &= ~(w.asked & of.words[w.index]);
     w.asked &= ~of.words[w.index];
+    w.guessed &= w.open;
   }
 }
 
@@ -112,6 +127,7 @@ void source_sets::forget(const partition_set& of, const std::function<bool(const
     for (auto& w : s.words) {
       w.open &= ~of.words[w.index];
       w.asked &= ~of.words[w.index];
+      w.guessed &= w.open;
     }
   }
   drop_empty();
@@ -133,19 +149,29 @@ std::vector<node_id> source_sets::of(partition p) const {
 }
 
 std::vector<told_source> source_sets::all() const {
-  partition_set everything;
-  everything.set_all();
-  return within(everything);
-}
-
-std::vector<told_source> source_sets::within(const partition_set& of) const {
   std::vector<told_source> out;
   for (const auto& [id, s] : sources_) {
-    if (std::ranges::none_of(s.words, [&](const word& w) { return (w.open & of.words[w.index]) != 0; })) continue;
+    if (std::ranges::none_of(s.words, [](const word& w) { return w.open != 0; })) continue;
     auto& told = out.emplace_back(told_source{id, s.since, {}});
-    for (const auto& w : s.words) told.open.words[w.index] = w.open & of.words[w.index];
+    for (const auto& w : s.words) told.open.words[w.index] = w.open;
   }
   return out;
+}
+
+std::vector<told_source> source_sets::within(const partition_set& of, bool guessed_too) const {
+  const auto in = [&](const word& w) { return w.open & (guessed_too ? ~std::uint64_t{0} : ~w.guessed) & of.words[w.index]; };
+  std::vector<told_source> out;
+  for (const auto& [id, s] : sources_) {
+    if (std::ranges::none_of(s.words, [&](const word& w) { return in(w) != 0; })) continue;
+    auto& told = out.emplace_back(told_source{id, s.since, {}});
+    for (const auto& w : s.words) told.open.words[w.index] = in(w);
+  }
+  return out;
+}
+
+bool source_sets::open_within(const node_id& id, const partition_set& of) const {
+  const auto found = sources_.find(id);
+  return found != sources_.end() && std::ranges::any_of(found->second.words, [&](const word& w) { return (w.open & of.words[w.index]) != 0; });
 }
 
 void behind_marks::mark(const node_id& id, partition p) {

@@ -32,13 +32,16 @@ public:
     std::uint64_t open = 0;  // to be merged with
     std::uint64_t asked = 0; // of those: a merge is under way
     std::uint64_t merged = 0; // under the present stamp
+    std::uint64_t guessed = 0; // of those open: by suspect() alone
   };
 
   explicit source_sets(const node_id& self) : self_(self) {}
 
-  // A list change makes `id` a source of p, or of all these. A merge that is under way does not strike it off any more.
+  // A list change makes `id` a source of p. A merge that is under way does not strike it off any more.
   void add(const node_id& id, partition p, unix_ms now);
-  void add(const node_id& id, const partition_set& of, unix_ms now);
+  // Of whom nothing is known but the id: it may hold any of these, until cleared() says that its lists can be told.
+  void suspect(const node_id& id, const partition_set& of, unix_ms now);
+  void cleared(const node_id& id);
   // Takes over another's sources, within `of`: except this node itself, and what it has merged with under the view stamp
   // that it has now (or uniting would never end).
   void unite(std::span<const told_source> others, const partition_set& of);
@@ -54,7 +57,8 @@ public:
 
   std::vector<node_id> of(partition p) const;
   std::vector<told_source> all() const;                         // those with anything open
-  std::vector<told_source> within(const partition_set& of) const;
+  std::vector<told_source> within(const partition_set& of, bool guessed_too) const;
+  bool open_within(const node_id& id, const partition_set& of) const;
   template <class F>
   void for_each(F&& f) const { // (id, its words in ascending order, since)
     for (const auto& [id, s] : sources_) f(id, std::span<const word>(s.words), s.since);

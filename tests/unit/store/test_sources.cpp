@@ -28,6 +28,7 @@ struct small_view {
   std::map<int, std::uint32_t> incarnations;
   std::uint64_t stamp = 0;
   rings tables;
+  bool bodies = true; // else others are known by their ids alone
 
   void give(placement& p, unix_ms now) {
     auto v = std::make_shared<view>();
@@ -39,8 +40,10 @@ struct small_view {
       m.life = 1;
       m.incarnation = incarnations[static_cast<int>(i)];
       m.state = states[i];
-      m.body.version = 1;
-      m.body.roles.add(role::registrar);
+      if (bodies || i == 0) {
+        m.body.version = 1;
+        m.body.roles.add(role::registrar);
+      }
       v->members.push_back(std::move(m));
     }
     std::ranges::sort(v->members, {}, &member::id);
@@ -76,7 +79,7 @@ TEST_CASE("scenario 5: B waits for C, C for D, D for C, and those two do not rea
   for (; !b.of(p).empty() && merges < 20; ++merges) {
     const auto other = b.of(p).front();
     b.asked(other, only(p));
-    b.unite((other == node(2) ? c : d).within(only(p)), only(p));
+    b.unite((other == node(2) ? c : d).within(only(p), true), only(p));
     b.strike(other, only(p), true);
   }
   CHECK(merges == 2);
@@ -295,4 +298,63 @@ TEST_CASE("placement: a joiner's old lists are those of the base; of whom nothin
   CHECK(of_node(1) > 0);
   CHECK(of_node(2) > 0);
   CHECK(of_node(3) == p.listed().count());
+}
+
+TEST_CASE("placement: of whom a joiner knows only the id it suspects all, tells nobody so, and once it knows more merges with the listed only") {
+  placement p(node(0));
+  p.set_base(of(42), t0); // two were forgotten long ago
+  small_view v;
+  v.states.assign(1, member_state::joining);
+  v.give(p, t0);
+  CHECK_FALSE(p.learning()); // nobody is there
+  v.states.insert(v.states.end(), 39, member_state::active);
+  v.bodies = false;
+  v.give(p, t0);
+  CHECK(p.learning());
+  CHECK_FALSE(p.settled());
+  CHECK(p.told_sources(p.listed()).empty());
+  v.bodies = true;
+  v.give(p, t0);
+  CHECK_FALSE(p.learning());
+  REQUIRE(p.live_sources().size() == 39);
+  std::vector<ring_member> members;
+  for (int i = 0; i < 40; ++i) members.push_back({node(i), 100, {}});
+  const auto of_base = ring::build(members);
+  const auto now = v.tables.of(role::registrar);
+  std::size_t wrong = 0;
+  for (int i = 1; i < 40; ++i) {
+    const auto open = *p.all_sources().open(node(i));
+    p.listed().for_each([&](partition q) { wrong += open.test(q) != (of_base->at(q).has(node(i)) || now.serving->at(q).has(node(i))); });
+  }
+  CHECK(wrong == 0);
+  CHECK(*p.all_sources().open(node(40)) == [] { partition_set all; all.set_all(); return all; }());
+  CHECK(p.told_sources(p.listed()).size() == 39);
+  merge_all(p, t0);
+  CHECK(p.settled());
+  CHECK(p.told_sources(p.listed()).empty());
+  v.states[0] = member_state::active;
+  v.give(p, t0);
+  const auto told = p.told_sources(p.listed()); // who stays a stranger is missed by this node now
+  CHECK(std::ranges::count(told, node(40), &told_source::id) == 1);
+}
+
+TEST_CASE("sources: what was guessed and is added besides stays, and a guess that was merged with is over") {
+  source_sets s(node(0));
+  const partition p{1}, q{2}, r{70};
+  partition_set all = only(p);
+  all.set(q);
+  all.set(r);
+  s.suspect(node(1), all, t0);
+  s.add(node(1), p, t0);
+  s.asked(node(1), only(r));
+  s.strike(node(1), only(r), true);
+  CHECK(*s.open(node(1)) == (only(p) |= only(q)));
+  CHECK(s.within(all, false).at(0).open == only(p));
+  s.cleared(node(1));
+  CHECK(*s.open(node(1)) == only(p));
+  s.suspect(node(1), all, t0);
+  const std::vector<told_source> told{{node(1), t0, only(q)}};
+  s.unite(told, all);
+  s.cleared(node(1));
+  CHECK(*s.open(node(1)) == (only(p) |= only(q)));
 }
