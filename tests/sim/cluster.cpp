@@ -1,18 +1,19 @@
 #include "tests/sim/cluster.hpp"
 
 #include "base/crypto.hpp"
+#include "dht/store/placement.hpp"
 #include "tests/sim/process.hpp"
 #include "tests/sim/sip_world.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 
 namespace skald::sim {
 namespace {
 
-constexpr int shared_rings_from = 32; // members: above, all processes share one table
-constexpr std::size_t rings_cached_max = 64;
 constexpr std::size_t seeds_max = 3;
+constexpr std::size_t last_rings_max = 32, ring_cache_swept_from = 4096;
 constexpr std::uint64_t warm_life = 1'700'000'001'000;
 
 int nodes_of(const options& o) {
@@ -44,7 +45,7 @@ cluster::cluster(const options& o) : opts(o), time(o.seed) {
   time.deep = o.deep;
   constexpr std::array<int, 4> zone_counts{1, 1, 2, 3};
   zones_ = zone_counts[time.random.below(zone_counts.size())];
-  if (o.nodes <= shared_rings_from && time.random.chance(0.2)) {
+  if (o.nodes <= large_cluster && time.random.chance(0.2)) {
     timing_ = dht::wan_profile();
     net.set_quality({.delay_min = milliseconds(10), .delay_max = milliseconds(60)});
   }
@@ -134,6 +135,17 @@ void cluster::start_warm() {
   for (const auto& m : machines_) m->start(true);
 }
 
+const std::string& cluster::warm_lists(process& p, const dht::view_ptr& v) {
+  if (!warm_lists_.empty()) return warm_lists_;
+  dht::rings own;
+  dht::partition_set all;
+  all.set_all();
+  dht::placement where(p.id());
+  where.set(v, rings_for(p, *v, own), 0);
+  where.unlist(all);
+  return warm_lists_ = where.save();
+}
+
 dht::base cluster::warm_base() const {
   dht::base b{1, {}};
   for (const auto& f : warm_facts_) b.members.push_back(f.id);
@@ -160,28 +172,38 @@ dht::ring_pair cluster::rings_for(process& p, const dht::view& v, dht::rings& ow
     own.update(other);
     return own.of(dht::role::registrar);
   }
-  if (size() < shared_rings_from) {
+  if (!large()) {
     own.update(v);
     return own.of(dht::role::registrar);
   }
-  return {cached_ring(dht::serving_members(v, dht::role::registrar)), cached_ring(dht::target_members(v, dht::role::registrar))};
+  const dht::ring_pair had = p.rings();
+  return {cached_ring(dht::serving_members(v, dht::role::registrar), had.serving.get()),
+          cached_ring(dht::target_members(v, dht::role::registrar), had.target.get())};
 }
 
-dht::ring_ptr cluster::cached_ring(std::vector<dht::ring_member> members) {
+dht::ring_ptr cluster::cached_ring(std::vector<dht::ring_member> members, const dht::ring* own) {
   const std::uint64_t digest = digest_of(members);
-  const auto at = ring_cache_.find(digest);
-  if (at != ring_cache_.end()) return at->second;
-  if (ring_cache_.size() >= rings_cached_max) ring_cache_.clear();
-  last_ring_ = dht::ring::build(std::move(members), last_ring_.get());
-  ring_cache_[digest] = last_ring_;
-  return last_ring_;
+  if (const auto at = ring_cache_.find(digest); at != ring_cache_.end())
+    if (auto there = at->second.lock()) return there;
+  // From the node's own, or from the nearest to it: one that has just started sees itself alone.
+  const dht::ring* former = own;
+  const auto distance = [&](const dht::ring& r) { return std::abs(static_cast<std::ptrdiff_t>(r.members().size()) - static_cast<std::ptrdiff_t>(members.size())); };
+  if (own == nullptr || distance(*own) > static_cast<std::ptrdiff_t>(members.size() / 8))
+    for (const auto& r : last_rings_)
+      if (former == nullptr || distance(*r) <= distance(*former)) former = r.get();
+  auto made = dht::ring::build(std::move(members), former);
+  if (last_rings_.size() >= last_rings_max) last_rings_.pop_front();
+  last_rings_.push_back(made);
+  if (ring_cache_.size() >= ring_cache_swept_from) std::erase_if(ring_cache_, [](const auto& r) { return r.second.expired(); });
+  ring_cache_[digest] = made;
+  return made;
 }
 
 // ---- what processes tell
 
 void cluster::on_view(process& p, const dht::view_ptr& old, const dht::view& now, const dht::ring_pair& before,
                       const dht::ring_pair& after) {
-  if (old)
+  if (old && tells(p.on()))
     for (const dht::member& m : now.members) {
       const dht::member* was = old->find(m.id);
       const bool was_alive = was != nullptr && was->alive();
@@ -196,7 +218,7 @@ void cluster::on_view(process& p, const dht::view_ptr& old, const dht::view& now
 // Invariant 9: where one node went, its heir was in the list; where one came, only it can be a new owner.
 void cluster::check_takeover(process& p, const dht::ring_pair& before, const dht::ring_pair& after) {
   const auto was = before.serving->members(), is = after.serving->members();
-  if (was.empty() || is.empty() || size() >= shared_rings_from) return;
+  if (was.empty() || is.empty() || large()) return;
   std::size_t gone = 0, came = 0;
   for (const auto& m : was) gone += std::ranges::find(is, m.id, &dht::ring_member::id) == is.end();
   for (const auto& m : is) came += std::ranges::find(was, m.id, &dht::ring_member::id) == was.end();

@@ -7,6 +7,7 @@
 #include "tests/sim/options.hpp"
 #include "tests/sim/world.hpp"
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -19,6 +20,11 @@ namespace skald::sim {
 
 class process;
 class sip_world;
+
+// From so many machines on: all processes with the same view share one ring table, a start finds everybody settled since
+// long, a cut takes a few machines off the rest, and only some processes tell what they see.
+inline constexpr machine_id large_cluster = 32;
+inline constexpr machine_id told_of_each = 64; // of a large cluster's processes, one in so many
 
 // An invariant of consistency.md §9 that did not hold.
 struct violation {
@@ -37,6 +43,8 @@ public:
 
   machine& at(machine_id m) const { return *machines_[static_cast<std::size_t>(m)]; }
   machine_id size() const { return static_cast<machine_id>(machines_.size()); }
+  bool large() const { return size() > large_cluster; }
+  bool tells(const machine& m) const { return !large() || m.spec.number % told_of_each == 0; }
   machine& add_machine(); // off
   machine& add_twin(const machine& of); // off; another machine with the same bundle
   void end_for_good(machine_id m);      // its process, without a word; what its disk has counts for nobody
@@ -50,6 +58,8 @@ public:
   void start_warm();
   const std::vector<dht::fact>& warm_facts() const { return warm_facts_; }
 
+  // What a store of that cluster has on its disk: the lists of everybody, and no sources, for all is merged since long.
+  const std::string& warm_lists(process& p, const dht::view_ptr& v);
   dht::base warm_base() const;
   std::vector<machine_id> seeds() const; // the first of those who have not left: the operator keeps the list
   bool founder(machine_id m) const { return at(m).spec.id == at(0).spec.id; }
@@ -74,7 +84,7 @@ public:
 
 private:
   machine& add(machine_spec s);
-  dht::ring_ptr cached_ring(std::vector<dht::ring_member> members);
+  dht::ring_ptr cached_ring(std::vector<dht::ring_member> members, const dht::ring* own);
   void check_takeover(process& p, const dht::ring_pair& before, const dht::ring_pair& after);
 
   std::vector<std::unique_ptr<machine>> machines_;
@@ -85,8 +95,9 @@ private:
   int zones_ = 1;
   machine_id first_machines_ = 0;
   std::uint64_t processes_ = 0;
-  std::unordered_map<std::uint64_t, dht::ring_ptr> ring_cache_; // by a digest of the members
-  dht::ring_ptr last_ring_;
+  std::string warm_lists_;
+  std::unordered_map<std::uint64_t, std::weak_ptr<const dht::ring>> ring_cache_; // by a digest of the members
+  std::deque<dht::ring_ptr> last_rings_; // kept though nobody may have them any more: the next ones are made from these
   std::optional<node_id> first_keeper_;
   std::optional<violation> failure_;
 };

@@ -20,6 +20,12 @@ const char* name(fault f) {
   return names[static_cast<int>(f)];
 }
 
+// Of all, or of a large cluster about a few: each of those it is cut from sees all others die, one by one.
+double faults::share_of(double usual) const {
+  constexpr double cut_off_in_large = 6;
+  return home_.large() ? cut_off_in_large / static_cast<double>(home_.size()) : usual;
+}
+
 faults::faults(cluster& home, model& m) : home_(home), model_(m), random_(home.opts.seed ^ 0x6661756c7473) {
   overlapping_ = home.opts.faults == fault_mode::overlap || (home.opts.faults == fault_mode::by_seed && home.opts.seed % 2 == 1);
   for (int i = 0; i < fault_kinds; ++i) weights_.push_back(random_.chance(0.5) ? 0.1 + random_.unit() : 0);

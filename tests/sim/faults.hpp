@@ -48,6 +48,7 @@ private:
     std::function<void()> heal;
   };
   fault choose();
+  double share_of(double usual) const;
   bool apply(fault f);
   // faults_apply.cpp; false: there is nothing to do it to
   bool spoil_network(fault f);

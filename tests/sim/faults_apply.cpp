@@ -52,7 +52,7 @@ bool faults::cut(fault f) {
   const std::string zone = home_.at(rest[random_.below(rest.size())]).spec.zone;
   const machine_id one = rest[random_.below(rest.size())];
   for (const machine_id m : rest) {
-    const bool in = f == fault::cut_halves ? random_.chance(0.5) : f == fault::cut_zone ? home_.at(m).spec.zone == zone : m == one;
+    const bool in = f == fault::cut_halves ? random_.chance(share_of(0.5)) : f == fault::cut_zone ? home_.at(m).spec.zone == zone && (!home_.large() || random_.chance(share_of(1))) : m == one;
     if (in) some.push_back(m);
   }
   std::erase_if(rest, [&](machine_id m) { return std::ranges::find(some, m) != some.end(); });
@@ -102,7 +102,7 @@ void faults::note_left(machine_id m) {
 
 bool faults::everything_off() {
   const auto everybody = home_.running();
-  if (everybody.empty()) return false;
+  if (everybody.empty() || home_.large()) return false;
   const crash_kind how = random_.chance(0.5) ? crash_kind::killed : random_.chance(0.5) ? crash_kind::power_lost : crash_kind::torn;
   started(fault::all_off, how == crash_kind::killed ? "killed" : how == crash_kind::torn ? "torn" : "power lost", {});
   for (machine* m : everybody) m->crash(how);

@@ -41,18 +41,15 @@ bool link_hub::call(const node_id& to, peer_state& p) {
   s->stream = net_.dial(self_, *there, stream_use::store_link);
   s->peer = to;
   s->outbound = true;
-  streams_[s->stream] = to;
+  streams_[s->stream] = s.get();
   p.calling = s.get();
   p.sessions.push_back(std::move(s));
   return true;
 }
 
 link_hub::session* link_hub::find(stream_id stream) {
-  const auto whose = streams_.find(stream);
-  if (whose == streams_.end()) return nullptr;
-  auto& all = peers_[whose->second].sessions;
-  const auto at = std::ranges::find_if(all, [&](const auto& s) { return s->stream == stream; });
-  return at == all.end() ? nullptr : at->get();
+  const auto at = streams_.find(stream);
+  return at == streams_.end() ? nullptr : at->second;
 }
 
 bool link_hub::on_stream_open(stream_id stream, machine_id peer, bool outbound) {
@@ -60,7 +57,7 @@ bool link_hub::on_stream_open(stream_id stream, machine_id peer, bool outbound) 
     auto s = std::make_unique<session>();
     s->stream = stream;
     s->peer = id_of_(peer);
-    streams_[stream] = s->peer;
+    streams_[stream] = s.get();
     peers_[s->peer].sessions.push_back(std::move(s));
   }
   session* s = find(stream);

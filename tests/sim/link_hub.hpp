@@ -6,9 +6,9 @@
 #include "tests/sim/network.hpp"
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 namespace skald::sim {
@@ -59,8 +59,8 @@ private:
   dht::link_user& user_;
   where where_is_;
   std::function<node_id(machine_id)> id_of_;
-  std::map<node_id, peer_state> peers_;
-  std::map<stream_id, node_id> streams_;
+  std::unordered_map<node_id, peer_state> peers_;
+  std::unordered_map<stream_id, session*> streams_;
 };
 
 } // namespace skald::sim

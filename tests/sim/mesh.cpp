@@ -95,6 +95,7 @@ std::vector<machine_id> mesh::peers() const {
   std::vector<machine_id> out;
   for (const auto& [m, s] : sessions_)
     if (s.up()) out.push_back(m);
+  std::ranges::sort(out);
   return out;
 }
 

@@ -5,7 +5,7 @@
 #include "tests/sim/network.hpp"
 
 #include <functional>
-#include <map>
+#include <unordered_map>
 #include <string>
 #include <vector>
 
@@ -50,7 +50,7 @@ private:
   scheduler& timers_;
   const clock& time_;
   callbacks on_;
-  std::map<machine_id, session> sessions_;
+  std::unordered_map<machine_id, session> sessions_;
   std::uint64_t attempts_ = 0;
 };
 

@@ -45,9 +45,9 @@ duration network::delay(machine_id from, machine_id to, std::size_t bytes) {
 void network::plug(machine_id m, net_user* process) {
   machine& h = host(m);
   if (h.user != nullptr && process == nullptr)
-    for (auto& [id, s] : streams_)
+    for (const stream_id id : h.streams)
       for (int side : {0, 1})
-        if (s->ends[side].at == m && s->ends[side].open) {
+        if (stream* s = find(id); s->ends[side].at == m && s->ends[side].open) {
           s->ends[side].open = false;
           if (h.power) reset_after(id, 1 - side);
         }
@@ -66,9 +66,11 @@ void network::set_paused(machine_id m, bool paused) {
   if (paused || h.user == nullptr) return;
   for (auto& d : std::exchange(h.socket, {}))
     if (h.user != nullptr) h.user->on_datagram(d.from, std::move(d.bytes));
-  for (auto& [id, s] : streams_)
+  const std::vector<stream_id> here(h.streams.begin(), h.streams.end()); // what came led to others, perhaps
+  for (const stream_id id : here)
     for (int side : {0, 1})
-      if (s->ends[1 - side].at == m && !s->ends[side].sent.empty() && !s->ends[side].moving) arm(id, side, world_.now());
+      if (stream* s = find(id); s != nullptr && s->ends[1 - side].at == m && !s->ends[side].sent.empty() && !s->ends[side].moving)
+        arm(id, side, world_.now());
 }
 
 // ---- datagrams
@@ -110,6 +112,12 @@ network::stream* network::find(stream_id s) {
   return at == streams_.end() ? nullptr : at->second.get();
 }
 
+void network::forget(stream_id id) {
+  const auto at = streams_.find(id);
+  for (const half& end : at->second->ends) host(end.at).streams.erase(id);
+  streams_.erase(at);
+}
+
 stream_id network::dial(machine_id from, machine_id to, stream_use use) {
   const stream_id id = next_stream_++;
   auto s = std::make_unique<stream>();
@@ -118,6 +126,8 @@ stream_id network::dial(machine_id from, machine_id to, stream_use use) {
   s->ends[1] = {.at = to};
   s->dialled = world_.now();
   streams_.emplace(id, std::move(s));
+  host(from).streams.insert(id);
+  host(to).streams.insert(id);
   world_.after(delay(from, to, 0), [this, id] { knock(id); });
   if (world_.deep) world_.note("stream {} from {} to {} is dialled", id, from, to);
   return id;
@@ -243,7 +253,7 @@ void network::end(stream_id id, int side, bool tell) {
   h.sent.clear();
   h.bytes = 0;
   if (s->ends[1 - side].open) reset_after(id, 1 - side);
-  else streams_.erase(id);
+  else forget(id);
   if (tell && was_open && mine && host(at).user != nullptr) host(at).user->on_stream_closed(id);
 }
 
@@ -264,7 +274,7 @@ void network::watch(stream_id id) {
     stream* s = find(id);
     if (s == nullptr) return;
     if (!s->ends[0].open && !s->ends[1].open) {
-      streams_.erase(id);
+      forget(id);
       return;
     }
     const bool way = carries(s->ends[0].at, s->ends[1].at) && carries(s->ends[1].at, s->ends[0].at);

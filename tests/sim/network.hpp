@@ -8,11 +8,11 @@
 
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace skald::sim {
@@ -88,6 +88,7 @@ private:
     duration extra{0};
     std::uint64_t bytes_per_s = 0;
     std::vector<waiting_datagram> socket; // during a pause
+    std::set<stream_id> streams;          // with an end here
   };
   struct segment {
     std::string bytes;
@@ -113,7 +114,11 @@ private:
   };
 
   bool carries(machine_id from, machine_id to) const; // streams
-  machine& host(machine_id m) const { return hosts_[m]; }
+  machine& host(machine_id m) const {
+    while (hosts_.size() <= static_cast<std::size_t>(m)) hosts_.emplace_back();
+    return hosts_[static_cast<std::size_t>(m)];
+  }
+  void forget(stream_id s);
   duration delay(machine_id from, machine_id to, std::size_t bytes);
   void arrive(machine_id from, machine_id to, std::uint64_t epoch, std::string bytes);
   void knock(stream_id s);
@@ -127,10 +132,10 @@ private:
   int side_of(const stream& x, machine_id m) const { return x.ends[0].at == m ? 0 : 1; }
 
   world& world_;
-  mutable std::map<machine_id, machine> hosts_;
+  mutable std::deque<machine> hosts_; // by number; they stay where they are
   std::set<std::pair<machine_id, machine_id>> closed_, closed_datagrams_, closed_streams_;
   quality quality_;
-  std::map<stream_id, std::unique_ptr<stream>> streams_;
+  std::unordered_map<stream_id, std::unique_ptr<stream>> streams_;
   stream_id next_stream_ = 1;
   std::uint64_t datagrams_ = 0;
 };

@@ -58,6 +58,7 @@ void process::start(bool warm) {
                                         [this](machine_id m) { return home_.at(m).spec.id; });
     wrapped_links_ = plant_links(home_, *this, *links_);
     start_membership(warm);
+    if (warm && home_.large()) settle_warm();
     start_store();
     shared_ = std::make_unique<node::shared_state>(on_, timers_, random_, *store_, home_.domain(), [this] {
       if (life_) life_->publish_facts();
@@ -65,7 +66,7 @@ void process::start(bool warm) {
     const node::life_config life{.founder = home_.founder(on_.spec.number), .found = std::exchange(on_.found, false), .base = membership_->base_known().current()};
     node::life_port& port = *this;
     life_ = std::make_unique<node::cluster_life>(life, port, *membership_, *store_, *shared_, timers_, on_);
-    if (warm) membership_->merge(home_.warm_facts(), on_.now());
+    if (warm && !home_.large()) membership_->merge(home_.warm_facts(), on_.now());
     on_view(membership_->current());
     if (home_.sip) start_sip();
     membership_turn();
@@ -99,8 +100,22 @@ void process::start_membership(bool warm) {
   dht::link_port& links = wrapped_links_ ? *wrapped_links_ : *links_;
   dht::datagrams& gossip = *this;
   dht::membership_observer& observer = *this;
-  membership_ = std::make_unique<dht::membership>(std::move(m), gossip, links, observer, on_, random_, on_.now());
+  membership_ = std::make_unique<dht::membership>(std::move(m), gossip, links, observer, on_, random_, warm ? warm_began() : on_.now());
   born_ = membership_->life();
+}
+
+// Of a large cluster a little earlier, so that the first view has the bodies.
+mono_time process::warm_began() const { return home_.large() ? on_.now() - dht::bodies_gather : on_.now(); }
+
+// As one that has the others' lists and records since long, and has merged with all of them: a thousand that learn of a
+// thousand, and merge, are a start of the whole cluster, which is another test.
+void process::settle_warm() {
+  const dht::members_list known{.cluster_time = on_.wall(), .facts = home_.warm_facts(), .agreed = home_.warm_base(), .asked = 0};
+  const node_id other = home_.at(on_.spec.number == 0 ? 1 : 0).spec.id;
+  membership_->on_frame(other, {dht::frame_type::members_reply, 1, dht::encode(known)}, warm_began());
+  for (const auto& [whose, body] : records_) membership_->body_known(whose, body, warm_began());
+  membership_->tick(on_.now());
+  (void)on_.disk.save(home_.warm_lists(*this, membership_->current()));
 }
 
 void process::start_store() {
@@ -353,6 +368,7 @@ void process::take_record(machine_id from, const node_id& who, const dht::member
 }
 
 void process::on_body_wanted(const node_id& member, std::uint64_t) {
+  if (!life_) return; // a warm start: it has them
   const std::string request = gossip_frame(dht::frame_type::body_request, member.view());
   if (const auto there = way_to(member)) return mesh_->send(*there, request);
   std::size_t asked = 0;

@@ -54,7 +54,7 @@ public:
   bool raw_send(const node_id& to, dht::frame f) { return links_->send(to, std::move(f)); } // past a planted bug
   const node_id& id() const { return on_.spec.id; }
   dht::view_ptr view() const { return life_->view(); }
-  dht::ring_pair rings() const { return life_->rings(); }
+  dht::ring_pair rings() const { return life_ ? life_->rings() : dht::ring_pair{}; }
   const dht::base& base() const { return *life_->base(); }
   dht::member_state state() const { return membership_->state(); }
   bool serving() const { return facts_ && facts_->serving; }
@@ -93,6 +93,8 @@ private:
   void on_contested(std::uint64_t body_version) override;
 
   void start_membership(bool warm);
+  void settle_warm();
+  mono_time warm_began() const;
   void start_store();
   void start_sip();
   void run_turn();

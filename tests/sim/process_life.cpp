@@ -21,7 +21,11 @@ void process::on_view(dht::view_ptr v) {
     v = std::move(older);
   }
   life_->on_view(v);
-  std::erase_if(records_, [&](const auto& r) { return v->find(r.first) == nullptr && r.first != id(); });
+  auto m = v->members.begin(); // both are in the order of ids
+  std::erase_if(records_, [&](const auto& r) {
+    while (m != v->members.end() && m->id < r.first) ++m;
+    return (m == v->members.end() || m->id != r.first) && r.first != id();
+  });
 }
 
 void process::on_self_removed(std::uint64_t new_life, duration joining_for) {
@@ -49,7 +53,9 @@ void process::facts_changed(roles::facts_ptr facts, bool keeper) {
   if (sip_) sip_->on_facts(facts_);
 }
 
-void process::note(log::level, std::string_view text) { home_.time.note("{}: {}", on_.spec.name, text); }
+void process::note(log::level l, std::string_view text) {
+  if (l != log::level::info || home_.tells(on_)) home_.time.note("{}: {}", on_.spec.name, text);
+}
 
 void process::look_for_seeds(bool) {
   for (const machine_id m : home_.seeds())

@@ -20,6 +20,9 @@ constexpr const char* usage =
     "usage: skald-sim [--seed N | --seeds FROM..TO] [--nodes N] [--hours H] [--faults one|overlap|none] [--plant BUG] [--sip]\n"
     "                 [--trace | --deep] [--log] [--keep-going] [--verbose] [--want INVARIANT]\n"
     "  --sip: with phones that speak SIP, and a DNS server\n"
+    "  --nodes: 1 to 1000. More than 32 begin as a cluster that was there for long, all active, settled and in one view; nodes\n"
+    "    with the same members share one ring table; a cut takes about six nodes off the rest, and not all nodes go down at\n"
+    "    once; one node in 64 tells the trace what it sees. Whoever is killed, cut off or new joins as in a small one.\n"
     "  --want: goes on to the first seed that breaks this invariant; what breaks another one is counted only\n";
 
 struct arguments {

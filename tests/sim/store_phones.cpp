@@ -15,7 +15,7 @@ constexpr int out_of_order = 1; // roles::update_refusal
 } // namespace
 
 store_phones::store_phones(cluster& home, model& m) : home_(home), model_(m), random_(home.opts.seed ^ 0x70686f6e6573) {
-  const auto keys = 2 + random_.below(5);
+  const auto keys = 2 + random_.below(5) + (home.large() ? static_cast<std::uint64_t>(home.size()) / 32 : 0);
   mean_ = milliseconds(100 + random_.below(3000));
   constexpr std::array<unix_ms, 4> grants{8'000, 20'000, 60'000, 600'000};
   for (std::uint64_t k = 0; k < keys; ++k) {
