@@ -1,3 +1,3 @@
-#include "node/cli.hpp"
+#include "node/control/cli.hpp"
 
 int main(int argc, char** argv) { return skald::node::run_cli(argc, argv); }

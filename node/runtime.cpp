@@ -4,10 +4,10 @@
 #include "base/log.hpp"
 #include "certs/credentials.hpp"
 #include "certs/x509.hpp"
-#include "node/bundle_tls.hpp"
-#include "node/net_interfaces.hpp"
-#include "node/role_memory.hpp"
-#include "node/state_dir.hpp"
+#include "node/cluster/role_memory.hpp"
+#include "node/disk/state_dir.hpp"
+#include "node/io/net_interfaces.hpp"
+#include "node/streams/bundle_tls.hpp"
 #include "node/version.hpp"
 
 #include <algorithm>

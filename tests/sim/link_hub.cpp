@@ -7,7 +7,7 @@
 #include <utility>
 
 namespace skald::sim {
-namespace { // the numbers of node/link_hub.hpp
+namespace { // the numbers of node/streams/link_hub.hpp
 constexpr std::size_t queue_bytes_max = 8 << 20;
 constexpr duration retry_first = milliseconds(100), retry_last = seconds(2), link_failing_after = seconds(2);
 } // namespace

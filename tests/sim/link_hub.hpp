@@ -1,5 +1,5 @@
 #pragma once
-// The `skald/1` links of a simulated process: what node/link_hub does over TLS, over the simulated streams. The framing is
+// The `skald/1` links of a simulated process: what node/streams/link_hub does over TLS, over the simulated streams. The framing is
 // the production one.
 #include "dht/link/channel.hpp"
 #include "dht/link/framing.hpp"

@@ -1,13 +1,13 @@
 #pragma once
 // One process of skald on a simulated machine: the production membership, rings, store and shared state, composed as
-// node/cluster_unit does it, with its life in the cluster (node/cluster_life). process.cpp carries bytes; process_life.cpp
+// node/cluster/cluster_unit does it, with its life in the cluster (node/cluster/cluster_life). process.cpp carries bytes; process_life.cpp
 // does what life asks of a machine.
 #include "dht/ring/rings.hpp"
 #include "dht/store/replicated.hpp"
 #include "dht/swim/membership.hpp"
-#include "node/cluster_life.hpp"
-#include "node/shared_state.hpp"
-#include "node/twin_claim.hpp"
+#include "node/cluster/cluster_life.hpp"
+#include "node/cluster/shared_state.hpp"
+#include "node/cluster/twin_claim.hpp"
 #include "roles/core/ports.hpp"
 #include "tests/sim/link_hub.hpp"
 #include "tests/sim/machine.hpp"
@@ -107,7 +107,7 @@ private:
   void take_record(machine_id from, const node_id& id, const dht::member_body& body);
   void send_record(machine_id to, const node_id& whose);
 
-  // process_twin.cpp: the glue of node/cluster_twin.cpp and of what dht/mesh does for it
+  // process_twin.cpp: the glue of node/cluster/cluster_twin.cpp and of what dht/mesh does for it
   node::twin_claim own_claim() const;
   void meet_twin(machine_id at);
   void on_claim(machine_id at, std::string_view told);
@@ -117,7 +117,7 @@ private:
   void outdo();
   void doubled(machine_id before, machine_id now);
 
-  // process_revoke.cpp: the glue of node/cluster_revocation.cpp
+  // process_revoke.cpp: the glue of node/cluster/cluster_revocation.cpp
   void apply_revocations();
   void on_revocations(std::string_view bytes);
   void tell_revocations(machine_id peer);
@@ -172,7 +172,7 @@ private:
 
   std::vector<machine_id> remembered_peers_;
   revocation_list revoked_;
-  std::uint64_t first_version_ = 0, foreign_version_ = 0, born_ = 0, twin_nonce_ = 0; // as node/cluster_unit has them
+  std::uint64_t first_version_ = 0, foreign_version_ = 0, born_ = 0, twin_nonce_ = 0; // as node/cluster/cluster_unit has them
   std::map<machine_id, std::uint64_t> twins_met_; // who waits for the claim of another holder of our key; of the try
   std::uint64_t tries_ = 0;
   timer_id membership_timer_ = timer_id::none;

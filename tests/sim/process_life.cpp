@@ -1,4 +1,4 @@
-// process: what its life (node/cluster_life) asks of the machine, and what the checks are told of it.
+// process: what its life (node/cluster/cluster_life) asks of the machine, and what the checks are told of it.
 #include "roles/core/dialog_record.hpp"
 #include "sip/token/token.hpp"
 #include "tests/sim/cluster.hpp"
@@ -9,7 +9,7 @@
 
 namespace skald::sim {
 namespace {
-constexpr std::size_t page_rows = 500; // node/cluster_query's
+constexpr std::size_t page_rows = 500; // node/cluster/cluster_query's
 constexpr duration steps_back_within = seconds(2);
 } // namespace
 

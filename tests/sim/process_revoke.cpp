@@ -1,4 +1,4 @@
-// process: revoked certificates, as node/cluster_revocation.cpp takes, keeps and spreads the CA's list. Here a certificate is
+// process: revoked certificates, as node/cluster/cluster_revocation.cpp takes, keeps and spreads the CA's list. Here a certificate is
 // its node's id, and the list is believed without a signature.
 #include "base/encoding.hpp"
 #include "tests/sim/cluster.hpp"

@@ -1,4 +1,4 @@
-// process: the same bundle, started twice (consistency.md §7): what node/cluster_twin.cpp and the mesh below it do. Which of
+// process: the same bundle, started twice (consistency.md §7): what node/cluster/cluster_twin.cpp and the mesh below it do. Which of
 // them stays is the production rule.
 #include "dht/link/channel.hpp"
 #include "tests/sim/cluster.hpp"

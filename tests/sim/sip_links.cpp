@@ -6,7 +6,7 @@
 
 namespace skald::sim {
 namespace {
-constexpr std::size_t queue_bytes_max = 8 << 20; // node/tcp_stream's
+constexpr std::size_t queue_bytes_max = 8 << 20; // node/io/tcp_stream's
 } // namespace
 
 // The stream's number is the same at both ends, and never used twice in a run.

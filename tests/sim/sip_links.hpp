@@ -1,5 +1,5 @@
 #pragma once
-// The `sip/2` links of a simulated process: what node/stream_pool does over TLS for them, over the simulated streams. The
+// The `sip/2` links of a simulated process: what node/streams/stream_pool does over TLS for them, over the simulated streams. The
 // framing is the production one.
 #include "base/ids.hpp"
 #include "sip/flow.hpp"

@@ -13,9 +13,9 @@ namespace {
 
 constexpr std::uint16_t sip_port = 5060, sips_port = 5061, link_port = 4260;
 constexpr duration question_takes = milliseconds(2);
-constexpr std::size_t page_rows = 500; // node/cluster_query's
+constexpr std::size_t page_rows = 500; // node/cluster/cluster_query's
 
-// As node/worker reads: a request that is broken within is kept, as far as it can be read.
+// As node/worker/worker reads: a request that is broken within is kept, as far as it can be read.
 result<sip::message> parse(std::string bytes) {
   auto whole = sip::message::parse(bytes);
   return whole ? std::move(whole) : sip::message::parse_lenient(std::move(bytes));
@@ -107,7 +107,7 @@ void sip_machine::take_bindings(machine_id of) {
     });
 }
 
-// ---- in: node/worker
+// ---- in: node/worker/worker
 
 void sip_machine::on_datagram(const endpoint& from, const endpoint& to, std::string bytes) {
   if (to != sip_at_ || !stack_->hears(from.ip, bytes)) return;

@@ -1,9 +1,9 @@
 #pragma once
 // SIP and DNS of a simulated process: the production SIP stack and zone keeper over simulated links, the wire to phones,
-// and the model DNS server, composed as node/worker, node/dns_unit and node/runtime do it. One worker.
+// and the model DNS server, composed as node/worker/worker, node/dns/dns_unit and node/runtime do it. One worker.
 #include "dht/store/replicated.hpp"
-#include "node/sip_stack.hpp"
-#include "node/zone_keeper.hpp"
+#include "node/dns/zone_keeper.hpp"
+#include "node/worker/sip_stack.hpp"
 #include "roles/core/ports.hpp"
 #include "tests/sim/dns_model.hpp"
 #include "tests/sim/sip_links.hpp"

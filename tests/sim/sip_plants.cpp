@@ -2,7 +2,7 @@
 
 #include "dht/ring/ring.hpp"
 #include "dht/ring/rings.hpp"
-#include "node/shared_state.hpp"
+#include "node/cluster/shared_state.hpp"
 #include "sip/message/via.hpp"
 
 #include <algorithm>

@@ -3,7 +3,7 @@
 #include "dnsupdate/dead_names.hpp"
 #include "dnsupdate/difference.hpp"
 #include "dnsupdate/zone.hpp"
-#include "node/shared_state.hpp"
+#include "node/cluster/shared_state.hpp"
 #include "roles/core/binding.hpp"
 #include "roles/core/subscriber.hpp"
 #include "tests/sim/process.hpp"

@@ -2,8 +2,8 @@
 // Clusters with a CA made on the spot, and nodes that have links: a worker group beside a cluster loop with a hub.
 #include "certs/authority.hpp"
 #include "certs/bundle.hpp"
-#include "node/bundle_tls.hpp"
-#include "node/link_hub.hpp"
+#include "node/streams/bundle_tls.hpp"
+#include "node/streams/link_hub.hpp"
 #include "tests/unit/node/worker_fixture.hpp"
 
 #include <filesystem>

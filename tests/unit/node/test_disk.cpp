@@ -1,7 +1,7 @@
 // The real disk under the store: the append log and SQLite, with a child process that is killed while it writes.
-#include "node/append_log.hpp"
-#include "node/small_file.hpp"
-#include "node/sqlite_table.hpp"
+#include "node/disk/append_log.hpp"
+#include "node/disk/small_file.hpp"
+#include "node/disk/sqlite_table.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 #include "base/metrics.hpp"
-#include "node/socket_address.hpp"
+#include "node/io/socket_address.hpp"
 #include "tests/unit/node/cluster_fixture.hpp"
 
 #include <doctest/doctest.h>

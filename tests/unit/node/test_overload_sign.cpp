@@ -1,4 +1,4 @@
-#include "node/overload_sign.hpp"
+#include "node/cluster/overload_sign.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "node/role_choice.hpp"
+#include "node/cluster/role_choice.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
-#include "node/role_memory.hpp"
-#include "node/state_dir.hpp"
+#include "node/cluster/role_memory.hpp"
+#include "node/disk/state_dir.hpp"
 
 #include <doctest/doctest.h>
 

@@ -2,9 +2,9 @@
 #include "base/clock.hpp"
 #include "base/rng.hpp"
 #include "base/scheduler.hpp"
-#include "node/cluster_query.hpp"
-#include "node/control_server.hpp"
-#include "node/shared_state.hpp"
+#include "node/cluster/cluster_query.hpp"
+#include "node/cluster/shared_state.hpp"
+#include "node/control/control_server.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,6 +1,6 @@
 // The SIP stack of one worker, whole, without its I/O: what is kept, what is turned away, what is not let in.
 #include "dht/ring/ring.hpp"
-#include "node/sip_stack.hpp"
+#include "node/worker/sip_stack.hpp"
 #include "sip/message/stamp_via.hpp"
 #include "tests/unit/registrar/bench.hpp"
 

@@ -1,5 +1,5 @@
 // Which of two processes with one bundle goes on (consistency.md §7, decision 24).
-#include "node/twin_claim.hpp"
+#include "node/cluster/twin_claim.hpp"
 
 #include <doctest/doctest.h>
 

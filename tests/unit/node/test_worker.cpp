@@ -1,4 +1,4 @@
-#include "node/net_interfaces.hpp"
+#include "node/io/net_interfaces.hpp"
 #include "tests/unit/node/worker_fixture.hpp"
 
 #include <doctest/doctest.h>

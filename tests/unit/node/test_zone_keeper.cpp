@@ -1,5 +1,5 @@
 #include "dht/ring/ring.hpp"
-#include "node/zone_keeper.hpp"
+#include "node/dns/zone_keeper.hpp"
 #include "tests/unit/dnsupdate/dns_fixture.hpp"
 #include "tests/unit/dnsupdate/names_fixture.hpp"
 

@@ -1,9 +1,9 @@
 #pragma once
 // Real workers on loopback, and blocking sockets to talk to them. Waiting is for a condition, with a deadline.
 #include "base/guarded.hpp"
-#include "node/socket_address.hpp"
-#include "node/system_clock.hpp"
-#include "node/worker.hpp"
+#include "node/io/socket_address.hpp"
+#include "node/io/system_clock.hpp"
+#include "node/worker/worker.hpp"
 #include "sip/message/reply.hpp"
 
 #include <poll.h>
