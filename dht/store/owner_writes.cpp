@@ -219,8 +219,9 @@ void owner_writes::give_up(std::uint64_t number) {
   not_held.add();
   auto& op = at->second;
   // Before the key's next write begins. But who may lack what others acknowledged would raise what was replaced there
-  // above it: the failed write itself may win, the state before it must not (decision 27).
-  if (op.complete_under == c_.where.stamp() && c_.where.complete(partition_of(op.key.first), op.key.second)) write_back(op);
+  // above it: the failed write itself may win, the state before it must not (decision 27). A partition is complete with
+  // one dead, who may be alive, and acknowledge, on the other side of a cut.
+  if (c_.where.base_here() && op.complete_under == c_.where.stamp() && c_.where.complete(partition_of(op.key.first), op.key.second)) write_back(op);
   answer(op, failed(write_error::not_acknowledged));
   drop(number);
 }

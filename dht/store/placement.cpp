@@ -194,6 +194,10 @@ void placement::count_base() {
     return m == nullptr || m->body.version == 0 || m->body.roles.has(role::registrar);
   };
   base_size_ = static_cast<std::size_t>(std::ranges::count_if(base_.members, holds));
+  base_here_ = std::ranges::none_of(base_.members, [&](const node_id& id) {
+    const auto* m = view_ ? view_->find(id) : nullptr;
+    return holds(id) && (m == nullptr || m->state == member_state::dead);
+  });
 }
 
 void placement::set_min_copies(std::size_t n, unix_ms now) {

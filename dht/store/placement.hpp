@@ -77,6 +77,8 @@ public:
   std::size_t silent_max() const;
   // Members of the base that may hold records: all but those known to have another role only.
   std::size_t base_size() const { return base_size_; }
+  // No member of the base is dead, as far as is seen here: nobody serves on the other side of a cut.
+  bool base_here() const { return base_here_; }
   // Without the base's other member: what is written now is held once only, which the operator has to see.
   bool alone() const { return serving_ && base_.size() == 2 && others_alive_ == 0; }
 
@@ -134,6 +136,7 @@ private:
   bool learning_ = false, serving_ = false, dirty_ = false, first_ = true;
   dht::base base_;
   std::size_t base_size_ = 0, others_alive_ = 0; // others_alive_: in the rings
+  bool base_here_ = true;
   std::set<node_id> strangers_; // of the base, when it was looked at: of them no more was known than the id
   std::size_t min_copies_ = 2;
   partition_set listed_;

@@ -133,6 +133,25 @@ TEST_CASE("store: who is cut off writes no former state back: what it held may h
   for (std::size_t n = 1; n < 3; ++n) CHECK(c.value(n, k, "phone") == kept);
 }
 
+TEST_CASE("store: with one of the base dead no former state is written back: on the other side of a cut it may have been replaced") {
+  cluster c;
+  c.start({"", "", ""});
+  c.set_base({0, 1, 2});
+  const auto k = c.key_owned_by(0);
+  REQUIRE(c.write(0, k, "phone", "former").outcome.has_value());
+  c.cut(0, 2);
+  c.cut(1, 2);
+  using states = std::map<std::size_t, member_state>;
+  c.nodes[0]->sees = c.nodes[1]->sees = states{{2, member_state::dead}};
+  c.publish();
+  REQUIRE(c.run_until([&] { return c.at(0).answers_for(k) && c.at(0).stats().incomplete == 0; })); // one may be silent
+  c.cut(0, 1);
+  CHECK_FALSE(c.write(0, k, "phone", "lost").outcome.has_value());
+  c.run(seconds(1));
+  CHECK(c.value(0, k, "phone") == "lost"); // what node 2 may have taken meanwhile is later
+  c.heal(0, 1);
+}
+
 TEST_CASE("store: a copy that does not see the sender as the owner stores nothing, and is asked again") {
   cluster c;
   c.start({"", ""});
