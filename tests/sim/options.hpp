@@ -11,7 +11,7 @@ enum class fault_mode : std::uint8_t { by_seed, one, overlap, none };
 enum class plant : std::uint8_t {
   none,
   early_ack,       // 1: a write counts as held before a copy has it
-  lost_tombstones, // 2: merges leave removals out
+  lost_tombstones, // 2: merges, of pages and of single keys, leave removals out
   skipped_copies,  // 3: one write in eight does not reach its copies, and is said to
   firm_always,     // 4: an absence is called firm without asking
   lost_duty,       // 3: whoever made the cluster's keys first keeps that duty: it passes on to nobody

@@ -38,15 +38,21 @@ public:
       }
       if (skipped) return true;
     }
-    if (f.type == dht::frame_type::store_copy && home_.opts.bug == plant::lost_tombstones) {
-      auto page = dht::store_copy::decode(f);
-      std::erase_if(page->records, [](const dht::record& r) { return r.removed; });
-      f = page->encode();
+    if (home_.opts.bug == plant::lost_tombstones) {
+      if (f.type == dht::frame_type::store_copy) f = without_removals<dht::store_copy>(f);
+      if (f.type == dht::frame_type::store_records) f = without_removals<dht::store_records>(f);
     }
     return real_.send(to, std::move(f));
   }
 
 private:
+  template <class Message>
+  static dht::frame without_removals(const dht::frame& f) {
+    auto m = Message::decode(f);
+    std::erase_if(m->records, [](const dht::record& r) { return r.removed; });
+    return m->encode();
+  }
+
   void acknowledge(const node_id& as, const dht::frame& f) {
     const auto w = dht::store_write::decode(f);
     dht::store_ack a;
